@@ -1,0 +1,1 @@
+"""The pipelines: trained generators made into something that takes and gives pictures."""

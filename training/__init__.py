@@ -1,0 +1,1 @@
+"""Training: recipes, data and the loop. Not part of the installed library."""
