@@ -1,6 +1,7 @@
 """CycleGAN for the Hugging Face stack.
 
-Importing the package is light: each name loads its module, and with it torch and diffusers, when it is first used (PEP 562).
+Importing the package is light: a name loads its module, and with it torch and diffusers, when it is first used
+(PEP 562).
 """
 
 from importlib import import_module
