@@ -1,0 +1,202 @@
+"""Opening pictures: whatever a camera, a scanner or a web page made becomes plain 8-bit sRGB or grey."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from pathlib import Path
+from typing import IO, Any, TypeGuard
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+
+logger = logging.getLogger(__name__)
+
+ImageSource = str | os.PathLike[str] | Image.Image | IO[bytes] | bytes
+
+
+def open_image(source: ImageSource) -> Image.Image:
+    """Opens a picture and brings it to 8-bit sRGB colour or 8-bit grey, upright and opaque.
+
+    EXIF orientation is applied. An ICC profile is converted to sRGB (perceptual intent); one that cannot be used is
+    ignored with a log line. Transparent pictures are composited on white. Palettes become RGB, CMYK becomes RGB, 1-bit
+    and 16-bit grey become 8-bit grey (16 bits are scaled from 0..65535, rounded). Of an animation the first frame is
+    taken. The result carries no profile and no orientation, so opening it again changes nothing.
+
+    Args:
+        source (`str`, `os.PathLike`, `PIL.Image.Image`, `IO[bytes]` or `bytes`): a file's path, a picture in any mode,
+            a binary file object, or the file's bytes.
+
+    Returns:
+        `PIL.Image.Image`: a picture in mode `"RGB"`, or `"L"` where the source is grey.
+
+    Raises:
+        ValueError: the source is missing, a directory, empty, damaged, no picture, or larger than Pillow's
+            decompression-bomb limit. The message is one line and names the source.
+    """
+    if isinstance(source, Image.Image):
+        return _load(source, str(getattr(source, "filename", "")) or f"picture in mode {source.mode}")
+    file: Path | IO[bytes]
+    if isinstance(source, bytes | bytearray):
+        name, file = f"picture of {len(source)} bytes", io.BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        name, file = os.fspath(source), _checked_path(source)
+    elif is_image_source(source):
+        name, file = str(getattr(source, "name", "file object")), source
+    else:
+        raise ValueError(f"expected a picture, a path, bytes or a binary file, got {type(source).__name__}")
+    try:
+        with Image.open(file) as image:
+            return _load(image, name)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name}: refused as a possible decompression bomb ({_one_line(error)})") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{name}: expected a picture, got {_describe(file)}") from None
+    except PermissionError:
+        raise ValueError(f"{name}: expected a readable picture, got: permission denied") from None
+    except _PictureError:
+        raise
+    except Exception as error:  # the format plugins raise anything on damaged headers: struct.error, KeyError, …
+        raise _damaged(name, error) from error
+
+
+def is_image_source(value: Any) -> TypeGuard[ImageSource]:
+    """Whether [`open_image`] takes this kind of value."""
+    # A file is known by its `read`: temporary files and uploads share no base class.
+    return isinstance(value, str | bytes | bytearray | os.PathLike | Image.Image) or callable(
+        getattr(value, "read", None)
+    )
+
+
+class _PictureError(ValueError):
+    """A refusal that already has its one-line message."""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _damaged(name: str, error: Exception) -> _PictureError:
+    return _PictureError(f"{name}: expected a whole picture, got one that cannot be decoded ({_one_line(error)})")
+
+
+def _checked_path(source: str | os.PathLike[str]) -> Path:
+    path = Path(source)
+    if path.is_dir():
+        raise ValueError(f"{source}: expected a picture file, got a directory")
+    if not path.exists():
+        raise ValueError(f"{source}: expected a picture file, but there is no such file")
+    return path
+
+
+def _describe(file: Path | IO[bytes]) -> str:
+    """Says what a file that is no picture looks like: empty, or its first bytes (an HTML page, an LFS pointer…)."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            head = opened.read(24)
+    else:
+        file.seek(0)
+        head = file.read(24)
+    return f"data of no known picture format, starting {head!r}" if head else "an empty file"
+
+
+def _load(image: Image.Image, name: str) -> Image.Image:
+    """Decodes and converts one picture; `name` is only for messages."""
+    if min(image.size) < 1:
+        raise _PictureError(f"{name}: expected at least one pixel, got {image.width}x{image.height}")
+    profile = image.info.get("icc_profile")
+    try:
+        image.load()
+    except Exception as error:
+        raise _damaged(name, error) from error
+    try:
+        image = ImageOps.exif_transpose(image)
+    except Exception as error:  # a broken EXIF block may fail anywhere in its parser, and must not cost the picture
+        logger.warning("%s: ignoring unreadable EXIF data (%s)", name, _one_line(error))
+    colour, alpha = _split_alpha(image, name)
+    if profile:
+        colour = _to_srgb(colour, profile, name)
+    if colour.mode not in ("RGB", "L"):
+        colour = _lab_to_rgb(colour) if colour.mode == "LAB" else colour.convert("RGB")
+    if alpha is not None:
+        white = Image.new(colour.mode, colour.size, "white")
+        colour = Image.composite(colour, white, alpha)
+    elif colour is image:
+        colour = colour.copy()
+    colour.info = {}  # the profile and the transparency are spent
+    colour.getexif().clear()
+    return colour
+
+
+def _split_alpha(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """Returns 8-bit colour (`L`, `RGB`, `CMYK`, `LAB`, …) and the alpha channel (`L`), or `None` where opaque."""
+    match image.mode:
+        case "1":
+            grey = image.convert("L")
+            return grey, None
+        case "I" | "I;16" | "I;16B" | "I;16L" | "I;16N":
+            return _from_16_bit(image, name), None
+        case "F":
+            return _from_float(image, name), None
+        case "RGBX":
+            return image.convert("RGB"), None
+        case "La":
+            image = image.convert("LA")
+        case "RGBa" | "PA":
+            image = image.convert("RGBA")
+        case "P":
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        case "RGB" | "L" if "transparency" in image.info:  # PNG's tRNS: one colour that stands for "nothing"
+            image = image.convert("RGBA" if image.mode == "RGB" else "LA")
+    if image.mode in ("RGBA", "LA"):
+        *bands, alpha = image.split()
+        return Image.merge("RGB" if image.mode == "RGBA" else "L", bands), alpha
+    return image, None
+
+
+def _from_16_bit(image: Image.Image, name: str) -> Image.Image:
+    """16-bit grey to 8 bits. Mode `I` is how Pillow holds 16-bit PGM files: 0..65535 in 32 bits."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise _PictureError(
+            f"{name}: expected 16-bit grey values 0..65535 in mode {image.mode}, got {values.min()}..{values.max()}"
+        )
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _from_float(image: Image.Image, name: str) -> Image.Image:
+    values = np.asarray(image)
+    if not (values.min() >= 0 and values.max() <= 1):  # written so that NaN is refused too
+        raise _PictureError(
+            f"{name}: expected float grey values in [0, 1] in mode F, got {values.min():g} to {values.max():g}"
+        )
+    return Image.fromarray(np.floor(values * 255 + 0.5).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes, name: str) -> Image.Image:
+    """Converts by the embedded profile; grey stays grey. A profile that is broken or of another space is ignored."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if ImageCms.getProfileDescription(source).startswith("sRGB"):
+            return image  # the usual case: already there, and a transform would only add rounding
+        converted = ImageCms.profileToProfile(
+            image,
+            source,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.PERCEPTUAL,
+            outputMode="RGB",
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+        logger.warning("%s: ignoring its colour profile (%s)", name, _one_line(error))
+        return image
+    assert converted is not None  # only in-place conversions return nothing
+    return converted.convert("L") if image.mode == "L" else converted
+
+
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    assert converted is not None
+    return converted

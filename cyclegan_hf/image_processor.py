@@ -1,0 +1,377 @@
+"""The one place where pictures become arrays and back. Needs NumPy and Pillow; torch only where a tensor comes in."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from cyclegan_hf.image_io import is_image_source, open_image
+
+
+if TYPE_CHECKING:
+    import torch
+
+    from cyclegan_hf.image_io import ImageSource
+
+    ImageInput = ImageSource | np.ndarray | torch.Tensor
+
+OutputType = Literal["pil", "np", "pt"]
+Rounding = Literal["nearest", "truncate"]
+
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, Pillow's convert("L")
+_RANGE_TOLERANCE = 1e-3  # float pictures that were resized or came from bfloat16 overshoot [0, 1] by a hair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How one picture was fitted to the model, so that the result can be fitted back.
+
+    Attributes:
+        original_size: (height, width) of the picture that came in and of the result that goes out.
+        model_size: (height, width) at which the picture went through the model, without padding; equals
+            `original_size` unless it was resized.
+        padding: pixels of reflection added (top, bottom, left, right) around `model_size`.
+    """
+
+    original_size: tuple[int, int]
+    model_size: tuple[int, int]
+    padding: tuple[int, int, int, int]
+
+    @property
+    def resized(self) -> bool:
+        """Whether the model saw the picture at another size than its own."""
+        return self.model_size != self.original_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageBatch:
+    """Pictures of one padded size, ready for a model.
+
+    Attributes:
+        indices: the pictures' positions in the input, so that results can be put in input order.
+        pixel_values: float32 array of shape `(batch_size, num_channels, height, width)` in model space.
+        geometries: one per picture.
+    """
+
+    indices: list[int]
+    pixel_values: np.ndarray
+    geometries: list[Geometry]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageProcessor:
+    """Turns pictures into model input and model output into pictures, for one domain.
+
+    Model space is `(x - mean) / std` of pixel values x in [0, 1]: [-1, 1] with the default mean and std of 0.5.
+    Pictures may be anything [`open_image`] takes; NumPy arrays of shape `(H, W)`, `(H, W, C)` or `(B, H, W, C)`; torch
+    tensors of shape `(C, H, W)` or `(B, C, H, W)`. Arrays and tensors are uint8 in 0..255 or floating point in [0, 1].
+    Colour given to a one-channel model becomes luma (ITU-R BT.601); grey given to a model of more channels is
+    repeated.
+
+    Args:
+        num_channels: channels of the model's pictures.
+        size: (height, width) that the model was trained at; only used where pictures are to be resized to it.
+        mean: per-channel mean in [0, 1] units; `None` is 0.5.
+        std: per-channel standard deviation in [0, 1] units; `None` is 0.5.
+    """
+
+    num_channels: int = 3
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.num_channels, int) or self.num_channels < 1:
+            raise ValueError(f"`num_channels` must be a positive integer, got {self.num_channels!r}")
+        if self.size is not None:
+            _checked_size(self.size)
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values is not None and len(values) != self.num_channels:
+                raise ValueError(f"`{name}` must have {self.num_channels} values, one a channel, got {values!r}")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError(f"`std` must be positive, got {self.std!r}")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ImageProcessor:
+        """Builds a processor from [`to_config`]'s JSON form.
+
+        Raises:
+            ValueError: an unknown key (the message names the nearest valid one) or a value out of range.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in config:
+            if key not in known:
+                nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+                raise ValueError(f"unknown image processor setting `{key}`; the nearest valid one is `{nearest}`")
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in config.items()})
+
+    def to_config(self) -> dict[str, Any]:
+        """Returns the settings as plain JSON values."""
+        config = dataclasses.asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
+
+    def to_array(self, image: Image.Image) -> np.ndarray:
+        """Brings one opened picture to model space.
+
+        Args:
+            image: a picture in mode `"RGB"` or `"L"`, as [`open_image`] returns it.
+
+        Returns:
+            `np.ndarray`: float32 of shape `(num_channels, height, width)`.
+        """
+        return self._normalize(self._to_unit(image))
+
+    def preprocess(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        *,
+        size_multiple: int = 1,
+        min_size: int = 1,
+        size: int | tuple[int, int] | None = None,
+    ) -> list[tuple[np.ndarray, Geometry]]:
+        """Prepares pictures one by one.
+
+        Args:
+            images: one picture or a sequence of them, in any of the accepted forms.
+            size_multiple: height and width are reflect-padded to a multiple of it.
+            min_size: smallest height and width of the model's input; smaller pictures are reflect-padded to it.
+            size: where given, pictures are resized to fit into this (height, width), aspect kept, before padding.
+
+        Returns:
+            `list`: for each picture its float32 array of shape `(1, num_channels, height, width)` in model space, and
+            the [`Geometry`] that [`postprocess`] needs.
+        """
+        return [
+            (batch.pixel_values, batch.geometries[0])
+            for batch in self.batches(images, size_multiple=size_multiple, min_size=min_size, size=size)
+        ]
+
+    def batches(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        *,
+        batch_size: int = 1,
+        size_multiple: int = 1,
+        min_size: int = 1,
+        size: int | tuple[int, int] | None = None,
+    ) -> Iterator[ImageBatch]:
+        """Prepares pictures lazily, in batches of equal padded size.
+
+        Pictures wait until `batch_size` of their size have come; at most four batches' worth wait at a time, so that a
+        long list of files is never in memory at once. The arguments are [`preprocess`]'s.
+
+        Yields:
+            `ImageBatch`: every picture exactly once, not necessarily in input order.
+        """
+        waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray, Geometry]]] = {}
+        for index, image in enumerate(iterate_images(images)):
+            array, geometry = self._prepare(image, size_multiple, min_size, size)
+            group = waiting.setdefault(array.shape, [])
+            group.append((index, array, geometry))
+            if len(group) == batch_size:
+                yield _stack(waiting.pop(array.shape))
+            elif sum(map(len, waiting.values())) >= 4 * batch_size:
+                largest = max(waiting, key=lambda shape: len(waiting[shape]))
+                yield _stack(waiting.pop(largest))
+        for group in waiting.values():
+            yield _stack(group)
+
+    def postprocess(
+        self,
+        sample: np.ndarray | torch.Tensor,
+        geometries: Sequence[Geometry] | None = None,
+        *,
+        output_type: OutputType = "pil",
+        rounding: Rounding = "nearest",
+    ) -> list[Any]:
+        """Turns model output into pictures: padding cropped, size restored, model space left, values clipped.
+
+        Args:
+            sample (`np.ndarray` or `torch.Tensor` of shape `(batch_size, num_channels, height, width)`): model output.
+            geometries: one for each picture of the batch; `None` leaves the size as it is.
+            output_type: `"pil"`, `"np"` (float32 `(height, width, num_channels)` in [0, 1]) or `"pt"` (float32 tensor
+                `(num_channels, height, width)` in [0, 1], on the CPU).
+            rounding: of `"pil"` pixels: `"nearest"` (halves upwards), or `"truncate"` as the official code does.
+
+        Returns:
+            `list`: one picture for each entry of the batch.
+
+        Raises:
+            ValueError: output of another shape, or holding NaN or infinity, or an unknown `output_type` or `rounding`.
+        """
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f'`output_type` must be "pil", "np" or "pt", got {output_type!r}')
+        if rounding not in ("nearest", "truncate"):
+            raise ValueError(f'`rounding` must be "nearest" or "truncate", got {rounding!r}')
+        if output_type == "pil" and self.num_channels not in (1, 3):
+            raise ValueError(f'{self.num_channels} channels make no picture: ask for `output_type="np"` or "pt"')
+        values = sample if isinstance(sample, np.ndarray) else sample.detach().float().cpu().numpy()
+        if values.ndim != 4 or values.shape[1] != self.num_channels:
+            raise ValueError(
+                f"expected model output of shape (batch, {self.num_channels}, height, width), got {values.shape}"
+            )
+        if geometries is not None and len(geometries) != len(values):
+            raise ValueError(f"expected one geometry a picture, got {len(geometries)} for {len(values)} pictures")
+        if not np.isfinite(values).all():
+            raise ValueError("the model's output holds NaN or infinite values, expected finite numbers")
+        pictures = []
+        for index, picture in enumerate(values):
+            unit = self._denormalize(picture)
+            if geometries is not None:
+                unit = _restore(unit, geometries[index])
+            pictures.append(_to_output(unit, output_type, rounding))
+        return pictures
+
+    def _prepare(
+        self, image: Any, size_multiple: int, min_size: int, size: int | tuple[int, int] | None
+    ) -> tuple[np.ndarray, Geometry]:
+        """One picture in any form to a padded `(C, H, W)` array in model space."""
+        unit = self._to_unit(image)
+        original_size = (unit.shape[1], unit.shape[2])
+        model_size = original_size if size is None else _fit(original_size, _checked_size(size))
+        unit = _resize(unit, model_size)
+        padding = (*_pads(model_size[0], size_multiple, min_size), *_pads(model_size[1], size_multiple, min_size))
+        top, bottom, left, right = padding
+        array = self._normalize(unit)
+        if any(padding):  # NumPy repeats the reflection where the pad is longer than the picture
+            array = np.pad(array, ((0, 0), (top, bottom), (left, right)), mode="reflect")
+        return array, Geometry(original_size=original_size, model_size=model_size, padding=padding)
+
+    def _to_unit(self, image: Any) -> np.ndarray:
+        """One picture in any form to a new float32 `(num_channels, H, W)` array in [0, 1]."""
+        if isinstance(image, np.ndarray):
+            hwc = _unit_values(image[..., None] if image.ndim == 2 else image, "an array of shape (H, W[, C])")
+            channels = hwc.transpose(2, 0, 1)
+        elif _is_tensor(image):
+            values = image.detach().cpu()
+            values = values.float() if values.is_floating_point() else values  # NumPy has no bfloat16
+            channels = _unit_values(values.numpy(), "a tensor of shape (C, H, W)")
+        else:
+            opened = image if isinstance(image, Image.Image) and image.mode in ("RGB", "L") else open_image(image)
+            pixels = np.asarray(opened)
+            channels = (pixels if pixels.ndim == 3 else pixels[..., None]).transpose(2, 0, 1).astype(np.float32) / 255
+        return self._match_channels(channels)
+
+    def _match_channels(self, channels: np.ndarray) -> np.ndarray:
+        match len(channels), self.num_channels:
+            case given, wanted if given == wanted:
+                return np.ascontiguousarray(channels)
+            case 3, 1:
+                return np.tensordot(_LUMA, channels, axes=1)[None]
+            case 1, wanted:
+                return np.repeat(channels, wanted, axis=0)
+            case given, wanted:
+                raise ValueError(f"expected a picture of {wanted} channels (or grey), got {given} channels")
+
+    def _space(self) -> tuple[np.ndarray, np.ndarray]:
+        mean = self.mean or (0.5,) * self.num_channels
+        std = self.std or (0.5,) * self.num_channels
+        return np.asarray(mean, np.float32)[:, None, None], np.asarray(std, np.float32)[:, None, None]
+
+    def _normalize(self, unit: np.ndarray) -> np.ndarray:
+        mean, std = self._space()
+        return (unit - mean) / std
+
+    def _denormalize(self, values: np.ndarray) -> np.ndarray:
+        mean, std = self._space()
+        return np.clip(values * std + mean, 0, 1)
+
+
+def iterate_images(images: Any) -> Iterator[Any]:
+    """Yields single pictures from one picture, a batch array or tensor, or an iterable of any of these."""
+    if isinstance(images, np.ndarray) or _is_tensor(images):
+        if images.ndim == 4:
+            yield from images
+        else:
+            yield images
+    elif is_image_source(images):
+        yield images
+    elif isinstance(images, Iterable):
+        for image in images:
+            yield from iterate_images(image)
+    else:
+        raise ValueError(f"expected a picture or a list of pictures, got {type(images).__name__}")
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether `value` is a torch tensor, without importing torch: who holds a tensor has imported it already."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _unit_values(values: np.ndarray, expected: str) -> np.ndarray:
+    """Checks an array picture and brings it to float32 in [0, 1]."""
+    if values.ndim != 3 or 0 in values.shape:
+        raise ValueError(f"expected {expected}, got shape {values.shape}")
+    if values.dtype == np.uint8:
+        return values.astype(np.float32) / 255
+    if not np.issubdtype(values.dtype, np.floating):
+        raise ValueError(f"expected pixels as uint8 in 0..255 or floating point in [0, 1], got {values.dtype}")
+    low, high = float(values.min()), float(values.max())
+    if not (low >= -_RANGE_TOLERANCE and high <= 1 + _RANGE_TOLERANCE):  # written so that NaN is refused too
+        raise ValueError(f"expected floating point pixels in [0, 1], got values from {low:g} to {high:g}")
+    return np.clip(values.astype(np.float32), 0, 1)
+
+
+def _checked_size(size: int | Sequence[int]) -> tuple[int, int]:
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
+        raise ValueError(f"`size` must be a positive integer or (height, width), got {size!r}")
+    return sides[0], sides[1]
+
+
+def _fit(original: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """The largest size of the original's aspect inside the box: padding then stays within one multiple."""
+    scale = min(box[0] / original[0], box[1] / original[1])
+    return max(1, round(original[0] * scale)), max(1, round(original[1] * scale))
+
+
+def _pads(length: int, size_multiple: int, min_size: int) -> tuple[int, int]:
+    target = -(-max(length, min_size) // size_multiple) * size_multiple
+    return (target - length) // 2, (target - length + 1) // 2
+
+
+def _resize(unit: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Antialiased bicubic resize of a `(C, H, W)` float array, one channel at a time, without rounding to 8 bits."""
+    if unit.shape[1:] == size:
+        return unit
+    height, width = size
+    channels = [Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC) for channel in unit]
+    return np.clip(np.stack([np.asarray(channel) for channel in channels]), 0, 1)
+
+
+def _stack(group: list[tuple[int, np.ndarray, Geometry]]) -> ImageBatch:
+    indices, arrays, geometries = zip(*group, strict=True)
+    return ImageBatch(indices=list(indices), pixel_values=np.stack(arrays), geometries=list(geometries))
+
+
+def _restore(unit: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Crops the padding and goes back to the original size."""
+    height, width = geometry.model_size
+    top, bottom, left, right = geometry.padding
+    if unit.shape[1:] != (top + height + bottom, left + width + right):
+        raise ValueError(
+            f"expected model output of height and width {(top + height + bottom, left + width + right)}, the input's, "
+            f"got {unit.shape[1:]}"
+        )
+    return _resize(unit[:, top : top + height, left : left + width], geometry.original_size)
+
+
+def _to_output(unit: np.ndarray, output_type: OutputType, rounding: Rounding) -> Any:
+    if output_type == "pt":
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(unit))
+    hwc = np.ascontiguousarray(unit.transpose(1, 2, 0))
+    if output_type == "np":
+        return hwc
+    pixels = (hwc * 255 + (0.5 if rounding == "nearest" else 0)).astype(np.uint8)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
