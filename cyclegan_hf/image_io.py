@@ -6,7 +6,7 @@ import io
 import logging
 import os
 from pathlib import Path
-from typing import IO, Any, TypeGuard
+from typing import IO, Any, TypeGuard, cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -44,7 +44,7 @@ def open_image(source: ImageSource) -> Image.Image:
     elif isinstance(source, str | os.PathLike):
         name, file = os.fspath(source), _checked_path(source)
     elif is_image_source(source):
-        name, file = str(getattr(source, "name", "file object")), source
+        name, file = str(getattr(source, "name", "file object")), cast(IO[bytes], source)
     else:
         raise ValueError(f"expected a picture, a path, bytes or a binary file, got {type(source).__name__}")
     try:
@@ -125,8 +125,7 @@ def _load(image: Image.Image, name: str) -> Image.Image:
         colour = Image.composite(colour, white, alpha)
     elif colour is image:
         colour = colour.copy()
-    colour.info = {}  # the profile and the transparency are spent
-    colour.getexif().clear()
+    colour.info = {}  # orientation, profile and transparency are spent
     return colour
 
 

@@ -111,7 +111,8 @@ class ImageProcessor:
             if key not in known:
                 nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
                 raise ValueError(f"unknown image processor setting `{key}`; the nearest valid one is `{nearest}`")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in config.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+        return cls(**values)
 
     def to_config(self) -> dict[str, Any]:
         """Returns the settings as plain JSON values."""
@@ -126,8 +127,13 @@ class ImageProcessor:
 
         Returns:
             `np.ndarray`: float32 of shape `(num_channels, height, width)`.
+
+        Raises:
+            ValueError: a picture in another mode.
         """
-        return self._normalize(self._to_unit(image))
+        if image.mode not in ("RGB", "L"):
+            raise ValueError(f"expected a picture in mode RGB or L, as `open_image` returns it, got mode {image.mode}")
+        return self._normalize(self._match_channels(_picture_values(image)))
 
     def preprocess(
         self,
@@ -255,9 +261,7 @@ class ImageProcessor:
             values = values.float() if values.is_floating_point() else values  # NumPy has no bfloat16
             channels = _unit_values(values.numpy(), "a tensor of shape (C, H, W)")
         else:
-            opened = image if isinstance(image, Image.Image) and image.mode in ("RGB", "L") else open_image(image)
-            pixels = np.asarray(opened)
-            channels = (pixels if pixels.ndim == 3 else pixels[..., None]).transpose(2, 0, 1).astype(np.float32) / 255
+            channels = _picture_values(open_image(image))
         return self._match_channels(channels)
 
     def _match_channels(self, channels: np.ndarray) -> np.ndarray:
@@ -305,6 +309,12 @@ def _is_tensor(value: Any) -> bool:
     """Whether `value` is a torch tensor, without importing torch: who holds a tensor has imported it already."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _picture_values(image: Image.Image) -> np.ndarray:
+    """An `RGB` or `L` picture to float32 `(3 or 1, H, W)` in [0, 1]."""
+    pixels = np.asarray(image)
+    return (pixels if pixels.ndim == 3 else pixels[..., None]).transpose(2, 0, 1).astype(np.float32) / 255
 
 
 def _unit_values(values: np.ndarray, expected: str) -> np.ndarray:
