@@ -1,0 +1,135 @@
+"""The generator of the CycleGAN paper: a residual network between two strided encoders and decoders."""
+
+from itertools import pairwise
+
+import torch
+from diffusers import ModelMixin
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from torch import nn
+
+from cyclegan_hf.models.layers import (
+    NormType,
+    Pad2d,
+    PaddingMode,
+    ResnetBlock,
+    Upsample2x,
+    UpsampleType,
+    conv_bias,
+    make_norm,
+)
+from cyclegan_hf.models.outputs import GeneratorOutput
+
+
+class ResnetGenerator(ModelMixin, ConfigMixin):
+    """ResNet generator (Zhu et al. 2017, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", appendix 7.2).
+
+    A 7×7 convolution, a strided 3×3 convolution per further entry of `block_out_channels`, residual blocks at the
+    smallest resolution, as many upsampling steps, a 7×7 convolution and tanh. Pictures come and go in [-1, 1]. With the
+    defaults: 11,378,179 parameters, the network of the paper for 256²; `num_res_blocks=6` is the paper's for 128².
+
+    Args:
+        in_channels: Channels of the pictures that come in.
+        out_channels: Channels of the pictures that go out.
+        block_out_channels: Channels after the first convolution and after each strided one.
+        num_res_blocks: Residual blocks at the smallest resolution.
+        norm_type: `"instance"` (paper), `"batch"` or `"none"`.
+        dropout_prob: Dropout inside the residual blocks, in [0, 1); 0 as in the paper, 0.5 in the official code's option.
+        padding_mode: `"reflect"` (paper) or `"zero"`.
+        upsample_type: `"conv_transpose"` (paper) or `"resize_conv"`, nearest-neighbour upsampling before a 3×3
+            convolution, which cannot draw a checkerboard.
+        in_padding: Pixels of padding before the first 7×7 convolution. 3 keeps the size; 5 turns 28² into 32².
+        out_padding: Pixels of padding before the last 7×7 convolution. 3 keeps the size; 1 turns 32² into 28².
+    """  # noqa: E501
+
+    _supports_gradient_checkpointing = False
+    resize_to_training_size = False  # fully convolutional: any size
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        block_out_channels: tuple[int, ...] = (64, 128, 256),
+        num_res_blocks: int = 9,
+        norm_type: NormType = "instance",
+        dropout_prob: float = 0.0,
+        padding_mode: PaddingMode = "reflect",
+        upsample_type: UpsampleType = "conv_transpose",
+        in_padding: int = 3,
+        out_padding: int = 3,
+    ) -> None:
+        super().__init__()
+        if not block_out_channels:
+            raise ValueError("`block_out_channels` must name at least one width, got an empty sequence.")
+        if upsample_type not in ("conv_transpose", "resize_conv"):
+            raise ValueError(f"`upsample_type` must be 'conv_transpose' or 'resize_conv', got {upsample_type!r}.")
+        bias = conv_bias(norm_type)
+        widths = list(block_out_channels)
+
+        self.conv_in = nn.Sequential(
+            Pad2d(in_padding, padding_mode),
+            nn.Conv2d(in_channels, widths[0], 7, bias=bias),
+            make_norm(norm_type, widths[0]),
+            nn.ReLU(inplace=True),
+        )
+        self.down_blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=bias),
+                make_norm(norm_type, wide),
+                nn.ReLU(inplace=True),
+            )
+            for narrow, wide in pairwise(widths)
+        )
+        self.mid_blocks = nn.ModuleList(
+            ResnetBlock(widths[-1], norm_type, padding_mode, dropout_prob) for _ in range(num_res_blocks)
+        )
+        self.up_blocks = nn.ModuleList(
+            nn.Sequential(
+                *_upsampling(wide, narrow, upsample_type, padding_mode, bias),
+                make_norm(norm_type, narrow),
+                nn.ReLU(inplace=True),
+            )
+            for wide, narrow in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.conv_out = nn.Sequential(Pad2d(out_padding, padding_mode), nn.Conv2d(widths[0], out_channels, 7))
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths that are a multiple of this leave as they came (with the default paddings)."""
+        return 2 ** len(self.down_blocks)
+
+    @property
+    def min_size(self) -> int:
+        """The smallest height and width: a reflection needs more pixels than it mirrors, a norm more than one."""
+        return max(2 * self.size_multiple, self.config["in_padding"] + 1)
+
+    def forward(self, sample: torch.Tensor, return_dict: bool = True) -> GeneratorOutput | tuple[torch.Tensor]:
+        """Translate pictures.
+
+        Args:
+            sample (`torch.Tensor` of shape `(batch_size, in_channels, height, width)`): Pictures in [-1, 1].
+            return_dict: Return a `GeneratorOutput` (or a plain tuple).
+
+        Returns:
+            Pictures of shape `(batch_size, out_channels, height, width)` in [-1, 1]. Heights and widths that are not
+            a multiple of `size_multiple` leave rounded up to one.
+        """
+        hidden = self.conv_in(sample)  # (B, widths[0], H, W)
+        for block in self.down_blocks:
+            hidden = block(hidden)  # (B, widths[i], H/2^i, W/2^i)
+        for block in self.mid_blocks:
+            hidden = block(hidden)
+        for block in self.up_blocks:
+            hidden = block(hidden)
+        hidden = torch.tanh(self.conv_out(hidden))  # (B, out_channels, H, W)
+        if not return_dict:
+            return (hidden,)
+        return GeneratorOutput(sample=hidden)
+
+
+def _upsampling(
+    in_channels: int, out_channels: int, upsample_type: UpsampleType, padding_mode: PaddingMode, bias: bool
+) -> list[nn.Module]:
+    if upsample_type == "conv_transpose":
+        return [nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1, bias=bias)]
+    return [Upsample2x(), Pad2d(1, padding_mode), nn.Conv2d(in_channels, out_channels, 3, bias=bias)]

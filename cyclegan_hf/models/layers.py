@@ -1,0 +1,149 @@
+"""Blocks that several architectures share.
+
+Two of them, instance normalisation and reflection padding, exist because the stock kernels leave the fast path of
+`channels_last` tensors: a compiler sees them as plain arithmetic and slices instead, which it fuses and differentiates
+in the layout they came in. Both give the stock kernels' results.
+"""
+
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+NormType = Literal["instance", "batch", "none"]
+PaddingMode = Literal["reflect", "zero"]
+UpsampleType = Literal["conv_transpose", "resize_conv"]
+
+
+def _traced_for_speed() -> bool:
+    """Whether the code runs under `torch.compile` (and not under an exporter, which wants the standard operators)."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+
+
+class InstanceNorm2d(nn.Module):
+    """Instance normalisation without affine parameters and without running statistics.
+
+    Ulyanov et al. 2016, "Instance Normalization: The Missing Ingredient for Fast Stylization", eq. 1; the form the
+    official CycleGAN code uses. Takes and returns `(B, C, H, W)` of any range; each channel of each picture leaves
+    with mean 0 and variance 1. `H * W` must be above 1.
+
+    Args:
+        eps: Added to the variance.
+    """
+
+    def __init__(self, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise each channel of each picture."""
+        if _traced_for_speed():
+            # Statistics in fp32: bf16 has 8 bits of mantissa, too few to add up thousands of pixels.
+            wide = x.float()
+            var, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
+            return ((wide - mean) * torch.rsqrt(var + self.eps)).to(x.dtype)
+        return F.instance_norm(x, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        """The settings, for `repr`."""
+        return f"eps={self.eps}"
+
+
+class Pad2d(nn.Module):
+    """Padding by `padding` pixels on each side: reflection (the border pixel is not repeated) or zeros.
+
+    Takes `(B, C, H, W)`, returns `(B, C, H + 2 * padding, W + 2 * padding)`. Reflection needs `H, W > padding`.
+
+    Args:
+        padding: Pixels added on each side.
+        padding_mode: `"reflect"` or `"zero"`.
+    """
+
+    def __init__(self, padding: int, padding_mode: PaddingMode = "reflect") -> None:
+        super().__init__()
+        if padding_mode not in ("reflect", "zero"):
+            raise ValueError(f"`padding_mode` must be 'reflect' or 'zero', got {padding_mode!r}.")
+        self.padding = padding
+        self.padding_mode = padding_mode
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pad each side."""
+        p = self.padding
+        if p == 0:
+            return x
+        if self.padding_mode == "zero":
+            return F.pad(x, (p, p, p, p))
+        if _traced_for_speed():
+            x = torch.cat([x[:, :, 1 : p + 1].flip(2), x, x[:, :, -p - 1 : -1].flip(2)], dim=2)
+            return torch.cat([x[..., 1 : p + 1].flip(3), x, x[..., -p - 1 : -1].flip(3)], dim=3)
+        return F.pad(x, (p, p, p, p), mode="reflect")
+
+    def extra_repr(self) -> str:
+        """The settings, for `repr`."""
+        return f"{self.padding}, padding_mode={self.padding_mode}"
+
+
+class Upsample2x(nn.Module):
+    """Nearest-neighbour upsampling by two: `(B, C, H, W)` to `(B, C, 2H, 2W)`.
+
+    Before a convolution it takes the place of a transposed convolution, whose uneven overlap draws a checkerboard
+    (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts").
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Repeat each value in a square of four."""
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def make_norm(norm_type: NormType, num_channels: int) -> nn.Module:
+    """The normalisation layer of that name for `(B, num_channels, H, W)`."""
+    match norm_type:
+        case "instance":
+            return InstanceNorm2d()
+        case "batch":
+            return nn.BatchNorm2d(num_channels)
+        case "none":
+            return nn.Identity()
+    raise ValueError(f"`norm_type` must be 'instance', 'batch' or 'none', got {norm_type!r}.")
+
+
+def conv_bias(norm_type: NormType) -> bool:
+    """Whether a convolution before that norm has a bias: batch normalisation brings its own."""
+    return norm_type != "batch"
+
+
+class ResnetBlock(nn.Module):
+    """Residual block: pad, 3×3, norm, ReLU, dropout, pad, 3×3, norm, added to the input; no activation after the sum.
+
+    Johnson et al. 2016 (supplementary material), as the CycleGAN paper's appendix 7.2 takes it over.
+
+    Args:
+        channels: Channels in and out; shape `(B, channels, H, W)` is kept.
+        norm_type: `"instance"`, `"batch"` or `"none"`.
+        padding_mode: `"reflect"` or `"zero"`.
+        dropout_prob: Probability of dropping a value between the two convolutions, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        norm_type: NormType = "instance",
+        padding_mode: PaddingMode = "reflect",
+        dropout_prob: float = 0.0,
+    ) -> None:
+        super().__init__()
+        bias = conv_bias(norm_type)
+        self.pad = Pad2d(1, padding_mode)
+        self.conv1 = nn.Conv2d(channels, channels, 3, bias=bias)
+        self.norm1 = make_norm(norm_type, channels)
+        self.dropout = nn.Dropout(dropout_prob)
+        self.conv2 = nn.Conv2d(channels, channels, 3, bias=bias)
+        self.norm2 = make_norm(norm_type, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Add the block's residual to `x`."""
+        residual = F.relu(self.norm1(self.conv1(self.pad(x))))
+        residual = self.norm2(self.conv2(self.pad(self.dropout(residual))))
+        return x + residual
