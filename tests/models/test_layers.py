@@ -1,0 +1,83 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d, ResnetBlock, Upsample2x, make_norm
+from tests.models.model_tester import GraphRecorder
+
+
+def compiled_and_eager(layer: nn.Module, x: torch.Tensor) -> tuple[list[torch.Tensor], set[str]]:
+    """Output and gradient of the compiled and the plain layer, and the operators that the compiler saw."""
+    torch.compiler.reset()
+    recorder, results = GraphRecorder(), []
+    for run in (torch.compile(layer, backend=recorder, fullgraph=True), layer):
+        leaf = x.clone().requires_grad_()
+        output = run(leaf)
+        output.mul(torch.arange(output.numel(), dtype=x.dtype).reshape(output.shape).cos()).sum().backward()
+        results += [output.detach(), leaf.grad]
+    return results, recorder.operators
+
+
+@pytest.mark.parametrize("padding", [1, 3, 7])
+@pytest.mark.parametrize("size", [(8, 8), (9, 13)])
+def test_compiled_reflection_is_the_stock_reflection(padding: int, size: tuple[int, int]) -> None:
+    results, operators = compiled_and_eager(Pad2d(padding), torch.randn(2, 3, *size))
+    output, gradient, stock_output, stock_gradient = results
+    assert "cat" in operators and "pad" not in operators
+    assert torch.equal(output, stock_output)
+    torch.testing.assert_close(gradient, stock_gradient, rtol=0, atol=1e-5)  # sums of up to four cosines
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (100.0, 1.0), (0.0, 1e-3)])
+def test_compiled_instance_norm_is_the_stock_one(offset: float, scale: float) -> None:
+    x = torch.randn(2, 3, 17, 13) * scale + offset
+    results, operators = compiled_and_eager(InstanceNorm2d(), x)
+    output, gradient, stock_output, stock_gradient = results
+    assert "rsqrt" in operators and "instance_norm" not in operators
+    torch.testing.assert_close(output, stock_output, rtol=0, atol=1e-4)
+    torch.testing.assert_close(gradient, stock_gradient, rtol=0, atol=1e-4 * stock_gradient.abs().max().item())
+
+
+def test_compiled_instance_norm_in_bf16_keeps_its_statistics_in_fp32() -> None:
+    x = (torch.randn(1, 2, 64, 64) + 10).bfloat16()
+    (output, *_), _ = compiled_and_eager(InstanceNorm2d(), x)
+    assert output.dtype == torch.bfloat16
+    expected = F.instance_norm(x.float())
+    assert (output.float() - expected).abs().max() < 0.02  # bf16's own step at 4 is 0.03
+
+
+def test_an_exporter_sees_the_standard_operators() -> None:
+    program = torch.export.export(nn.Sequential(Pad2d(1), InstanceNorm2d()), (torch.randn(1, 3, 8, 8),))
+    operators = {str(node.target) for node in program.graph.nodes}
+    assert "aten.instance_norm.default" in operators
+    assert not any("flip" in name or "rsqrt" in name for name in operators)
+
+
+def test_instance_norm_leaves_mean_0_and_variance_1() -> None:
+    output = InstanceNorm2d()(torch.randn(2, 3, 32, 32) * 5 + 7)
+    torch.testing.assert_close(output.mean((2, 3)), torch.zeros(2, 3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(output.var((2, 3), correction=0), torch.ones(2, 3), rtol=0, atol=1e-4)
+
+
+def test_padding() -> None:
+    row = torch.tensor([1.0, 2.0, 3.0]).expand(1, 1, 3, 3)
+    assert Pad2d(1, "reflect")(row)[0, 0, 0].tolist() == [2, 1, 2, 3, 2]
+    assert Pad2d(1, "zero")(row)[0, 0, 1].tolist() == [0, 1, 2, 3, 0]
+    assert Pad2d(0)(row) is row
+
+
+def test_upsampling_repeats_pixels() -> None:
+    assert Upsample2x()(torch.tensor([[[[1.0, 2.0]]]])).tolist() == [[[[1, 1, 2, 2], [1, 1, 2, 2]]]]
+
+
+def test_resnet_block_adds_to_its_input() -> None:
+    block, x = ResnetBlock(4, norm_type="none"), torch.randn(1, 4, 8, 8)
+    for parameter in block.conv2.parameters():
+        nn.init.zeros_(parameter)
+    assert torch.equal(block(x), x)  # no activation after the sum: negative values come through
+
+
+def test_an_unknown_norm_is_refused() -> None:
+    with pytest.raises(ValueError, match="`norm_type` must be 'instance', 'batch' or 'none', got 'group'"):
+        make_norm("group", 4)
