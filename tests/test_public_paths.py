@@ -1,6 +1,8 @@
 """Where the public classes live. These paths are written into every saved pipeline: a change here breaks them all."""
 
 import importlib
+import json
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +30,19 @@ def test_module_path(name: str, module: str) -> None:
 def test_all_names_are_listed_here() -> None:
     assert set(cyclegan_hf.__all__) - {"__version__"} == set(GOLDEN)
     assert set(cyclegan_hf.__all__) <= set(dir(cyclegan_hf))
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("ResnetGenerator", {"block_out_channels": (4, 8), "num_res_blocks": 1}),
+        ("UnetGenerator", {"block_out_channels": (4, 8, 8)}),
+    ],
+)
+def test_saved_index_names_them(name: str, config: dict[str, object], tmp_path: Path) -> None:
+    generator = getattr(cyclegan_hf, name)(**config)
+    cyclegan_hf.CycleGANPipeline(generator_a2b=generator).save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["_class_name"] == "CycleGANPipeline"
+    assert index["generator_a2b"] == [GOLDEN[name], name]
+    assert index["generator_b2a"] == [None, None]
