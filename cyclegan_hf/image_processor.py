@@ -7,21 +7,19 @@ import difflib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from cyclegan_hf.image_io import is_image_source, open_image
+from cyclegan_hf.image_io import ImageSource, is_image_source, open_image
 
 
 if TYPE_CHECKING:
     import torch
 
-    from cyclegan_hf.image_io import ImageSource
 
-    ImageInput = ImageSource | np.ndarray | torch.Tensor
-
+ImageInput: TypeAlias = "ImageSource | np.ndarray | torch.Tensor"
 OutputType = Literal["pil", "np", "pt"]
 Rounding = Literal["nearest", "truncate"]
 
@@ -364,15 +362,21 @@ def _stack(group: list[tuple[int, np.ndarray, Geometry]]) -> ImageBatch:
 
 
 def _restore(unit: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Crops the padding and goes back to the original size."""
+    """Crops the padding and goes back to the original size.
+
+    Some generators change the size by a constant, such as 28² to 32² between two sets of digits; a picture that was
+    not resized keeps that difference.
+    """
     height, width = geometry.model_size
     top, bottom, left, right = geometry.padding
-    if unit.shape[1:] != (top + height + bottom, left + width + right):
+    growth = unit.shape[1] - (top + height + bottom)
+    if unit.shape[2] - (left + width + right) != growth or height + growth < 1 or width + growth < 1:
         raise ValueError(
-            f"expected model output of height and width {(top + height + bottom, left + width + right)}, the input's, "
-            f"got {unit.shape[1:]}"
+            f"expected model output of the input's height and width {(top + height + bottom, left + width + right)} "
+            f"or equally larger or smaller on both sides, got {unit.shape[1:]}"
         )
-    return _resize(unit[:, top : top + height, left : left + width], geometry.original_size)
+    cropped = unit[:, top : top + height + growth, left : left + width + growth]
+    return _resize(cropped, geometry.original_size) if geometry.resized else cropped
 
 
 def _to_output(unit: np.ndarray, output_type: OutputType, rounding: Rounding) -> Any:

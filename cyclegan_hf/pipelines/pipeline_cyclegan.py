@@ -1,0 +1,364 @@
+"""Pictures in, pictures out: the CycleGAN pipeline."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import inspect
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils import BaseOutput
+
+from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, iterate_images
+from cyclegan_hf.pipelines.storage import (
+    INDEX_NAME,
+    cast,
+    find_folder,
+    load_component,
+    read_json,
+    whole_folder,
+)
+
+
+logger = logging.getLogger(__name__)
+
+Domain = Literal["a", "b"]
+_GENERATORS = ["generator_a2b", "generator_b2a"]
+
+
+@dataclass
+class CycleGANPipelineOutput(BaseOutput):
+    """Output of [`CycleGANPipeline`].
+
+    Args:
+        images (`list` of `PIL.Image.Image`, `np.ndarray` or `torch.Tensor`): the translations, in input order. Arrays
+            are `(height, width, channels)`, tensors `(channels, height, width)`, both float32 in [0, 1].
+        cycles (`list`, *optional*): each translation translated back, where asked for; ideally the input again.
+        sizes (`list[tuple[int, int]]`): the (height, width) at which each picture went through the generator. Where it
+            is not the picture's own size, the result was resized back, and cannot be sharper than this.
+    """
+
+    images: list[Any]
+    cycles: list[Any] | None = None
+    sizes: list[tuple[int, int]] | None = None
+
+
+class CycleGANPipeline(DiffusionPipeline):
+    """Translates pictures between two domains, a and b (Zhu et al. 2017, "Unpaired Image-to-Image Translation").
+
+    Either generator may be missing: such a pipeline translates in one direction. The domains' names and what turns
+    their pictures into tensors are part of the saved configuration, so that a checkpoint needs no settings.
+
+    Args:
+        generator_a2b: turns pictures of domain a into pictures of domain b.
+        generator_b2a: the other way round.
+        domain_a: name of domain a, such as `"summer"`.
+        domain_b: name of domain b.
+        image_processor_a (`ImageProcessor` or its JSON form): for domain a; by default [-1, 1] with as many channels
+            as the generators have on this side.
+        image_processor_b: for domain b.
+    """
+
+    _optional_components = _GENERATORS
+    model_cpu_offload_seq = "generator_a2b->generator_b2a"  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        generator_a2b: ModelMixin | None = None,
+        generator_b2a: ModelMixin | None = None,
+        domain_a: str = "a",
+        domain_b: str = "b",
+        image_processor_a: ImageProcessor | dict[str, Any] | None = None,
+        image_processor_b: ImageProcessor | dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if generator_a2b is None and generator_b2a is None:
+            raise ValueError("expected `generator_a2b`, `generator_b2a` or both, got neither")
+        if not (domain_a and domain_b) or domain_a == domain_b:
+            raise ValueError(
+                f"`domain_a` and `domain_b` must be two different names, got {domain_a!r} and {domain_b!r}"
+            )
+        forward = generator_a2b.config if generator_a2b is not None else None
+        backward = generator_b2a.config if generator_b2a is not None else None
+        channels_a = {config[key] for config, key in ((forward, "in_channels"), (backward, "out_channels")) if config}
+        channels_b = {config[key] for config, key in ((forward, "out_channels"), (backward, "in_channels")) if config}
+        self.register_modules(generator_a2b=generator_a2b, generator_b2a=generator_b2a)
+        self.register_to_config(
+            domain_a=domain_a,
+            domain_b=domain_b,
+            image_processor_a=_processor_config("a", image_processor_a, channels_a),
+            image_processor_b=_processor_config("b", image_processor_b, channels_b),
+        )
+
+    @property
+    def image_processor_a(self) -> ImageProcessor:
+        """Turns pictures of domain a into tensors and back."""
+        return ImageProcessor.from_config(self.config["image_processor_a"])
+
+    @property
+    def image_processor_b(self) -> ImageProcessor:
+        """Turns pictures of domain b into tensors and back."""
+        return ImageProcessor.from_config(self.config["image_processor_b"])
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        image: ImageInput | Iterable[ImageInput],
+        direction: str = "a2b",
+        return_cycle: bool = False,
+        size: int | tuple[int, int] | None = None,
+        batch_size: int = 1,
+        output_type: OutputType = "pil",
+        return_dict: bool = True,
+    ) -> CycleGANPipelineOutput | tuple[list[Any], list[Any] | None]:
+        """Translates one picture or many.
+
+        Pictures of any size keep it: they are reflect-padded to what the generator takes, and the result is cropped.
+        Generators that are bound to their training size (U-Nets) see the picture resized, aspect kept, and the result
+        is resized back; the output's `sizes` tells.
+
+        Args:
+            image: a picture or a list of them, each a PIL picture, a path, bytes, a file, a NumPy array (uint8, or
+                float in [0, 1], of shape `(H, W)`, `(H, W, C)` or `(B, H, W, C)`), or a torch tensor (uint8, or float
+                in [0, 1], of shape `(C, H, W)` or `(B, C, H, W)`).
+            direction: `"a2b"` or `"b2a"`, or the same with the domains' names, such as `"summer2winter"`.
+            return_cycle: also translate each result back.
+            size: run the generator at pictures that fit into this (height, width), aspect kept, and resize the results
+                back. By default each picture's own size, or the training size where the generator is bound to it.
+            batch_size: the most pictures to translate at once. Pictures of different sizes never share a batch.
+            output_type: `"pil"`, `"np"` or `"pt"`.
+            return_dict: return a [`CycleGANPipelineOutput`] or the tuple (images, cycles).
+
+        Returns:
+            [`CycleGANPipelineOutput`] or `tuple`: the results in input order.
+
+        Raises:
+            ValueError: a picture that cannot be read or is of another form, a direction that this pipeline does not
+                have, or results that are not finite.
+        """
+        source, target = self._domains(direction)
+        generator = self._generator(source, target)
+        chain = [generator, self._generator(target, source)] if return_cycle else [generator]
+        processors = {"a": self.image_processor_a, "b": self.image_processor_b}
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"`batch_size` must be a positive integer, got {batch_size!r}")
+        if size is None and any(network.resize_to_training_size for network in chain):
+            size = processors[source].size
+            if size is None:
+                raise ValueError(
+                    f"{type(generator).__name__} runs at its training size: pass `size=`, "
+                    f"or store it as `size` in `image_processor_{source}`"
+                )
+        pictures = list(iterate_images(image))
+        if not pictures:
+            raise ValueError("expected at least one picture, got an empty list")
+
+        images: list[Any] = [None] * len(pictures)
+        cycles: list[Any] = [None] * len(pictures)
+        sizes: list[Any] = [None] * len(pictures)
+        batches = processors[source].batches(
+            pictures,
+            batch_size=batch_size,
+            size=size,
+            size_multiple=math.lcm(*(network.size_multiple for network in chain)),
+            min_size=max(network.min_size for network in chain),
+        )
+        bar = self.progress_bar(total=len(pictures)) if len(pictures) > 1 else contextlib.nullcontext()
+        with bar as progress, _evaluating(chain):
+            for batch in batches:
+                sample = self._run(generator, torch.from_numpy(batch.pixel_values))  # (B, C, H, W) in model space
+                results = processors[target].postprocess(sample, batch.geometries, output_type=output_type)
+                for index, result, geometry in zip(batch.indices, results, batch.geometries, strict=True):
+                    images[index], sizes[index] = result, geometry.model_size
+                if return_cycle:
+                    sample = self._run(chain[1], sample)
+                    results = processors[source].postprocess(sample, batch.geometries, output_type=output_type)
+                    for index, result in zip(batch.indices, results, strict=True):
+                        cycles[index] = result
+                if progress is not None:
+                    progress.update(len(batch.indices))
+        if not return_dict:
+            return images, cycles if return_cycle else None
+        return CycleGANPipelineOutput(images=images, cycles=cycles if return_cycle else None, sizes=sizes)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
+        *,
+        subfolder: str | None = None,
+        revision: str | None = None,
+        variant: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        **unknown: Any,
+    ) -> Self:
+        """Loads a pipeline, in evaluation mode, from safetensors files only.
+
+        Args:
+            pretrained_model_name_or_path: a folder, a Hub id, or `None` for the weights that come with the library
+                (no network, no token).
+            subfolder: where the pipeline is inside the folder or the repository, such as `"best"`.
+            revision: branch, tag or commit on the Hub.
+            variant: of the weight files, such as `"fp16"`.
+            dtype: of the loaded generators, whatever the files hold.
+            token: for private repositories; by default the stored one.
+            cache_dir: where downloads are kept.
+            local_files_only: use what was downloaded before, and no network.
+            force_download: download again.
+            **unknown: refused.
+
+        Raises:
+            ValueError: an unknown keyword (the message names the nearest valid one), nothing of that name, or files
+                that are missing, damaged or not this library's.
+        """
+        if unknown:
+            parameters = inspect.signature(cls.from_pretrained).parameters.values()
+            known = [parameter.name for parameter in parameters if parameter.kind != parameter.VAR_KEYWORD]
+            name = next(iter(unknown))
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            raise ValueError(f"unknown keyword `{name}`; the nearest valid one is `{nearest}`")
+        folder = find_folder(
+            pretrained_model_name_or_path,
+            _GENERATORS,
+            subfolder=subfolder,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
+        index = read_json(folder / INDEX_NAME)
+        if index.get("_class_name") != cls.__name__:
+            raise ValueError(f"{folder}: expected a saved {cls.__name__}, got {index.get('_class_name')!r}")
+        settings: dict[str, Any] = {}
+        for key, value in index.items():
+            if key in _GENERATORS:
+                absent = value is None or value[0] is None
+                settings[key] = None if absent else load_component(folder / key, tuple(value), variant, dtype)
+            elif key in inspect.signature(cls.__init__).parameters:
+                settings[key] = value
+            elif not key.startswith("_"):
+                raise ValueError(f"{folder / INDEX_NAME}: this version does not know the setting `{key}`")
+        return cls(**settings)
+
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | os.PathLike[str], *, safe_serialization: bool = True, variant: str | None = None
+    ) -> None:
+        """Saves configuration and weights, in their present dtype; a failure, a full disk for one, changes nothing.
+
+        Args:
+            save_directory: a folder, made if need be. Files in it that are not the pipeline's stay.
+            safe_serialization: only `True`: weights are written as safetensors.
+            variant: part of the weight files' names, such as `"fp16"`.
+
+        Raises:
+            OSError: the files could not be written.
+        """
+        if not safe_serialization:
+            raise ValueError("weights are saved as safetensors only, got `safe_serialization=False`")
+        with whole_folder(Path(save_directory)) as folder:
+            super().save_pretrained(folder, safe_serialization=True, variant=variant)
+
+    def optimize(self, *, compile: bool = False, dtype: torch.dtype | None = None) -> Self:
+        """Fits the generators to the hardware they are on, in place. Move the pipeline first, with `.to(device)`.
+
+        Convolutions get channels-last weights. The precision becomes bfloat16 where the hardware computes in it (CUDA,
+        processors with AMX or AVX512-BF16). Results then differ in the last bits from float32's.
+
+        Args:
+            compile: also compile; worth it for many pictures of few sizes, since each new size compiles again.
+            dtype: a precision of your choice.
+
+        Returns:
+            The pipeline itself.
+        """
+        for name in _GENERATORS:
+            generator = getattr(self, name)
+            if generator is None:
+                continue
+            chosen = dtype or _fast_dtype(generator.device) or generator.dtype
+            cast(generator, dtype=chosen, memory_format=torch.channels_last)
+            if compile:
+                generator.compile()
+            layout = "channels last, compiled" if compile else "channels last"
+            logger.info("%s on %s: %s, %s", name, generator.device, chosen, layout)
+        return self
+
+    def _domains(self, direction: str) -> tuple[Domain, Domain]:
+        domain_a, domain_b = self.config["domain_a"], self.config["domain_b"]
+        if direction in ("a2b", f"{domain_a}2{domain_b}"):
+            return "a", "b"
+        if direction in ("b2a", f"{domain_b}2{domain_a}"):
+            return "b", "a"
+        names = dict.fromkeys(("a2b", "b2a", f"{domain_a}2{domain_b}", f"{domain_b}2{domain_a}"))
+        raise ValueError(f"`direction` must be one of {', '.join(names)}; got {direction!r}")
+
+    def _generator(self, source: Domain, target: Domain) -> Any:
+        generator = getattr(self, f"generator_{source}2{target}")
+        if generator is None:
+            names = {"a": self.config["domain_a"], "b": self.config["domain_b"]}
+            raise ValueError(
+                f"this pipeline has no `generator_{source}2{target}`: it only translates {target}2{source} "
+                f"({names[target]} to {names[source]})"
+            )
+        return generator
+
+    def _run(self, generator: Any, sample: torch.Tensor) -> torch.Tensor:
+        return generator(sample.to(self._execution_device, generator.dtype)).sample
+
+
+@contextlib.contextmanager
+def _evaluating(networks: list[ModelMixin]) -> Iterator[None]:
+    """Turns dropout off and batch statistics to the stored ones, also in the middle of a training run."""
+    training = [network.training for network in networks]
+    try:
+        for network in networks:
+            network.eval()
+        yield
+    finally:
+        for network, mode in zip(networks, training, strict=True):
+            network.train(mode)
+
+
+def _fast_dtype(device: torch.device) -> torch.dtype | None:
+    """The reduced precision that a device computes in, `None` where there is none to gain from.
+
+    bfloat16 has float32's range: sums of squares in instance norm cannot overflow as in float16.
+    """
+    match device.type:
+        case "cuda" if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16
+        case "cpu" if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported():
+            return torch.bfloat16
+    return None
+
+
+def _processor_config(
+    domain: Domain, processor: ImageProcessor | dict[str, Any] | None, channels: set[int]
+) -> dict[str, Any]:
+    """The JSON form of a domain's processor, checked against the generators' channels on that side."""
+    if len(channels) != 1:
+        raise ValueError(f"both generators must have the same channels in domain {domain}, got {sorted(channels)}")
+    (num_channels,) = channels
+    if processor is None:
+        processor = ImageProcessor(num_channels=num_channels)
+    elif not isinstance(processor, ImageProcessor):
+        processor = ImageProcessor.from_config(processor)
+    if processor.num_channels != num_channels:
+        raise ValueError(
+            f"`image_processor_{domain}` has {processor.num_channels} channels, but the generators have {num_channels}"
+        )
+    return processor.to_config()

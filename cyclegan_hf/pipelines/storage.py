@@ -1,0 +1,151 @@
+"""A pipeline's files: finding the folder, reading a generator strictly, writing everything or nothing."""
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+
+PRETRAINED_FOLDER = Path(__file__).parents[1] / "pretrained"
+INDEX_NAME = "model_index.json"
+_MODELS_PACKAGE = "cyclegan_hf.models."
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's first line, for messages that quote it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def find_folder(
+    model: str | os.PathLike[str] | None, component_names: list[str], *, subfolder: str | None = None, **hub: Any
+) -> Path:
+    """Finds a saved pipeline: bundled, in a folder, or on the Hub (of which only the pipeline's files are fetched).
+
+    Args:
+        model: a folder, a Hub id (`"user/name"`), or `None` for the bundled weights.
+        component_names: the sub-folders that hold weights.
+        subfolder: where the pipeline is inside the folder or the repository.
+        **hub: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` for the download.
+
+    Returns:
+        `Path`: a folder that holds `model_index.json`.
+
+    Raises:
+        ValueError: there is nothing of that name, or it is no pipeline.
+    """
+    name = "the bundled weights" if model is None else os.fspath(model)
+    inner = subfolder or "."
+    if model is None:
+        folder = PRETRAINED_FOLDER / inner
+    elif Path(name).is_dir():
+        folder = Path(name) / inner
+    elif Path(name).exists():
+        raise ValueError(f"{name}: expected a pipeline's folder or a Hub id, got a file")
+    elif isinstance(model, os.PathLike) or name.count("/") != 1 or name.startswith((".", "~", "/")):
+        raise ValueError(f"{name}: expected a pipeline's folder or a Hub id such as user/name, found no such folder")
+    else:
+        prefix = f"{subfolder.strip('/')}/" if subfolder else ""
+        patterns = [prefix + INDEX_NAME]
+        patterns += [f"{prefix}{part}/{file}" for part in component_names for file in ("config.json", "*.safetensors")]
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=patterns, **hub)) / inner
+        except (OSError, ValueError) as error:  # all of the Hub's errors are one of the two
+            raise ValueError(
+                f"{name}: expected a pipeline's folder or a Hub id, found neither here nor there ({one_line(error)})"
+            ) from error
+    if not (folder / INDEX_NAME).is_file():
+        raise ValueError(f"{name}: expected a saved pipeline, but there is no {INDEX_NAME} in {folder}")
+    return folder
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: expected a JSON file ({one_line(error)})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def load_component(folder: Path, class_path: tuple[str, str], variant: str | None, dtype: torch.dtype) -> Any:
+    """Builds one of this library's models from its folder, in evaluation mode.
+
+    diffusers' own loader imports whatever module the index names and only warns about tensors that are missing or left
+    over; this one takes the library's models and accounts for every tensor.
+
+    Args:
+        folder: holds `config.json` and `diffusion_pytorch_model[.variant].safetensors`.
+        class_path: (module, class), as `model_index.json` has it.
+        variant: of the weight file, such as `"fp16"`.
+        dtype: of the model, whatever the file holds.
+
+    Raises:
+        ValueError: a class that is not ours, settings that it does not have, or tensors that are missing, left over or
+            of another shape.
+    """
+    module_name, class_name = class_path
+    if not module_name.startswith(_MODELS_PACKAGE):
+        raise ValueError(f"{folder}: expected a model of `{_MODELS_PACKAGE}*`, got `{module_name}.{class_name}`")
+    try:
+        model_class = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{folder}: this version has no model `{module_name}.{class_name}`") from error
+    weights = folder / f"diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
+    if not weights.is_file():
+        found = ", ".join(sorted(path.name for path in folder.glob("*"))) or "nothing"
+        raise ValueError(f"{weights}: expected a safetensors file, found {found} in its folder")
+    config = {key: value for key, value in read_json(folder / "config.json").items() if not key.startswith("_")}
+    try:
+        model = model_class(**config)
+        model.load_state_dict(load_file(weights))  # copies, so that half-precision files give float32 models
+    except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{folder}: cannot load `{class_name}` ({reason[:300]})") from error
+    return cast(model, dtype=dtype).eval()
+
+
+def cast(model: Any, **to: Any) -> Any:
+    """`Module.to` as torch has it: diffusers 0.42's own warns at every change of dtype about an empty list."""
+    return torch.nn.Module.to(model, **to)
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Gives a temporary folder whose files become `target`'s when the block ends well; otherwise nothing changes.
+
+    A new target appears in one rename. In an existing one each file is replaced whole, `model_index.json` last, and
+    other files stay.
+    """
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"{target}: expected a folder to save to, got a file")
+    home = target if target.is_dir() else target.parent
+    temporary = home / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if home is not target:
+            os.replace(temporary, target)
+            return
+        files = sorted(
+            (path for path in temporary.rglob("*") if path.is_file()), key=lambda path: path.name == INDEX_NAME
+        )
+        for file in files:
+            destination = target / file.relative_to(temporary)
+            destination.parent.mkdir(exist_ok=True)
+            os.replace(file, destination)
+    except (OSError, SafetensorError) as error:  # a full disk is an OSError or, from the weights' writer, the other
+        raise OSError(f"could not save to {target}: {one_line(error)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
