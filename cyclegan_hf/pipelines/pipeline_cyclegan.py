@@ -246,8 +246,8 @@ class CycleGANPipeline(DiffusionPipeline):
         settings: dict[str, Any] = {}
         for key, value in index.items():
             if key in _GENERATORS:
-                absent = value is None or value[0] is None
-                settings[key] = None if absent else load_component(folder / key, tuple(value), variant, dtype)
+                absent = value is None or value == [None, None]
+                settings[key] = None if absent else load_component(folder / key, value, variant, dtype)
             elif key in inspect.signature(cls.__init__).parameters:
                 settings[key] = value
             elif not key.startswith("_"):

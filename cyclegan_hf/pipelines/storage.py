@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -79,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_component(folder: Path, class_path: tuple[str, str], variant: str | None, dtype: torch.dtype) -> Any:
+def load_component(folder: Path, class_path: Any, variant: str | None, dtype: torch.dtype) -> Any:
     """Builds one of this library's models from its folder, in evaluation mode.
 
     diffusers' own loader imports whatever module the index names and only warns about tensors that are missing or left
@@ -87,7 +88,7 @@ def load_component(folder: Path, class_path: tuple[str, str], variant: str | Non
 
     Args:
         folder: holds `config.json` and `diffusion_pytorch_model[.variant].safetensors`.
-        class_path: (module, class), as `model_index.json` has it.
+        class_path: [module, class], as `model_index.json` has it.
         variant: of the weight file, such as `"fp16"`.
         dtype: of the model, whatever the file holds.
 
@@ -95,13 +96,17 @@ def load_component(folder: Path, class_path: tuple[str, str], variant: str | Non
         ValueError: a class that is not ours, settings that it does not have, or tensors that are missing, left over or
             of another shape.
     """
-    module_name, class_name = class_path
-    if not module_name.startswith(_MODELS_PACKAGE):
-        raise ValueError(f"{folder}: expected a model of `{_MODELS_PACKAGE}*`, got `{module_name}.{class_name}`")
+    match class_path:
+        case [str(module_name), str(class_name)] if module_name.startswith(_MODELS_PACKAGE):
+            pass
+        case _:
+            raise ValueError(f"{folder}: expected a model of `{_MODELS_PACKAGE}*`, got {class_path!r}")
     try:
-        model_class = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{folder}: this version has no model `{module_name}.{class_name}`") from error
+        model_class = getattr(importlib.import_module(module_name), class_name, None)
+    except ImportError:
+        model_class = None
+    if not (isinstance(model_class, type) and issubclass(model_class, ModelMixin)):
+        raise ValueError(f"{folder}: this version has no model `{module_name}.{class_name}`")
     weights = folder / f"diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
     if not weights.is_file():
         found = ", ".join(sorted(path.name for path in folder.glob("*"))) or "nothing"
