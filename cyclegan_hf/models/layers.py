@@ -42,8 +42,10 @@ class InstanceNorm2d(nn.Module):
         if _traced_for_speed():
             # Statistics in fp32: bf16 has 8 bits of mantissa, too few to add up thousands of pixels.
             wide = x.float()
-            var, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
-            return ((wide - mean) * torch.rsqrt(var + self.eps)).to(x.dtype)
+            # Two passes, mean then variance: the compiler vectorises plain sums, not Welford's update.
+            centred = wide - wide.mean(dim=(2, 3), keepdim=True)
+            var = centred.square().mean(dim=(2, 3), keepdim=True)
+            return (centred * torch.rsqrt(var + self.eps)).to(x.dtype)
         return F.instance_norm(x, eps=self.eps)
 
     def extra_repr(self) -> str:

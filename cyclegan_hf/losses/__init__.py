@@ -1,0 +1,1 @@
+"""Loss functions. Every one returns a mean; weights are the caller's."""

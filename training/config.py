@@ -1,0 +1,290 @@
+"""The typed configuration of a run, and the strict YAML recipes that fill it.
+
+A recipe is a YAML file with the groups of `TrainConfig`. Command-line flags override it: the run's own fields are flat
+(`--max-train-steps`), the others dotted (`--data.a`). Network blocks are diffusers `config.json` fragments and are edited in
+the recipe, not by flag.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+import yaml
+
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """The run itself."""
+
+    recipe: str | None = None
+    """Name of a recipe in training/recipes, or the path of a YAML file."""
+    output_dir: str = "runs/cyclegan"
+    """Folder of the run: the finished pipeline at its root, checkpoints, logs and samples in it."""
+    num_train_epochs: int = 200
+    """Passes over the longer domain."""
+    max_train_steps: int | None = None
+    """Optimiser steps in all; overrides the epochs."""
+    train_batch_size: int = 1
+    """Pictures of each domain a step, on each process."""
+    gradient_accumulation_steps: int = 1
+    """Batches whose gradients are averaged before one optimiser step."""
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = None
+    """Arithmetic of the networks; unset, the launcher decides."""
+    compile: bool = False
+    """Compile the networks (one to three minutes at the start)."""
+    channels_last: bool = False
+    """Memory layout of the networks and pictures: channels innermost."""
+    num_threads: int | None = None
+    """Processor threads of each process (`accelerate launch` leaves one); unset, the cores are shared out."""
+    seed: int = 0
+    """Seed of the initialisation, the shuffles, the augmentation and the pools."""
+    image_pool_size: int = 50
+    """Past translations kept for each discriminator; 0 shows it the newest ones only."""
+    logging_steps: int = 10
+    """Steps between two lines of the log."""
+    validation_steps: int = 500
+    """Steps between two sample grids; 0 draws none."""
+    num_validation_images: int = 4
+    """Pictures of each domain in a sample grid."""
+    checkpointing_steps: int = 500
+    """Steps between two checkpoints; 0 keeps only the finished pipeline."""
+    checkpoints_total_limit: int | None = None
+    """Checkpoints kept; the oldest go first."""
+    resume_from_checkpoint: str | None = None
+    """`latest`, or the path of a checkpoint of this run: goes on where it stopped."""
+    warm_start: str | None = None
+    """Weights to start from: a folder or Hub id of ours, or a folder of official `*_net_G_A.pth` files."""
+    report_to: Literal["tensorboard", "none"] = "tensorboard"
+    """Tracker for scalars and samples. The JSONL log is always written."""
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """The two domains and how a picture becomes a training example."""
+
+    a: str | None = None
+    """Folder of domain A's training pictures, searched through its sub-folders."""
+    b: str | None = None
+    """Folder of domain B's training pictures."""
+    test_a: str | None = None
+    """Folder of domain A's test pictures, shown in the sample grids; unset, training pictures are shown."""
+    test_b: str | None = None
+    """Folder of domain B's test pictures."""
+    domain_a: str = "a"
+    """Name of domain A."""
+    domain_b: str = "b"
+    """Name of domain B."""
+    image_size: int = 256
+    """Height and width of the training crops, in pixels."""
+    load_size: tuple[int, int] = (286, 286)
+    """Smallest and largest size a picture is resized to before the crop, in pixels; drawn evenly in between."""
+    resize_mode: Literal["squash", "short_side"] = "squash"
+    """`squash` resizes to a square (the official code); `short_side` keeps the aspect."""
+    horizontal_flip: bool = True
+    """Mirror half of the pictures."""
+    num_workers: int = 2
+    """Loader processes for each domain."""
+    max_bad_share: float = 0.01
+    """Share of a domain's pictures that may be unreadable before the run stops; one always may."""
+
+    def __post_init__(self) -> None:
+        if self.image_size < 1:
+            raise ValueError(f"`data.image_size` must be at least 1, got {self.image_size}.")
+        low, high = self.load_size
+        if not self.image_size <= low <= high:
+            raise ValueError(
+                f"`data.load_size` must be [smallest, largest] with {self.image_size} (`data.image_size`) <= smallest <= "
+                f"largest, got {[low, high]}."
+            )
+
+
+@dataclass(kw_only=True)
+class LossConfig:
+    """The objective: which terms, and their weights."""
+
+    adversarial: Literal["lsgan", "vanilla"] = "lsgan"
+    """Least squares (Mao et al. 2017; the paper's) or binary cross-entropy (Goodfellow et al. 2014)."""
+    lambda_a: float = 10.0
+    """Weight of the cycle A → B → A."""
+    lambda_b: float = 10.0
+    """Weight of the cycle B → A → B."""
+    lambda_identity: float = 0.5
+    """Weight of the identity terms as a share of `lambda_a` and `lambda_b`; 0 turns them off."""
+
+    def __post_init__(self) -> None:
+        for name in ("lambda_a", "lambda_b", "lambda_identity"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`losses.{name}` must not be negative, got {getattr(self, name)}.")
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    """Adam, one for both generators and one for both discriminators."""
+
+    learning_rate: float = 2e-4
+    """Step size."""
+    adam_beta1: float = 0.5
+    """Decay of the first moment."""
+    adam_beta2: float = 0.999
+    """Decay of the second moment."""
+    adam_epsilon: float = 1e-8
+    """Added to the second moment's root."""
+
+
+@dataclass(kw_only=True)
+class LrSchedulerConfig:
+    """The learning rate over time."""
+
+    type: Literal["constant", "linear", "linear_epoch_start"] = "linear"
+    """`linear`: constant, then linear to 0, as the official code until July 2020 and its copies of 2025. `linear_epoch_start`: as the code in
+    between, which steps at an epoch's start: the decay begins one epoch early and the last epoch trains at rate 0."""
+    unit: Literal["epoch", "step"] = "epoch"
+    """What `constant` and `decay` count."""
+    constant: int = 100
+    """Epochs (or steps) at the full rate."""
+    decay: int = 100
+    """Epochs (or steps) over which the rate falls to 0."""
+
+
+@dataclass(kw_only=True)
+class EmaConfig:
+    """The exponential moving average of the generators' weights: what is saved and shown, where it is on."""
+
+    decay: float = 0.0
+    """Decay a step; 0 is off (the paper), 0.999 averages over about the last 1,000 steps."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"`ema.decay` must be in [0, 1), got {self.decay}.")
+
+
+@dataclass(kw_only=True)
+class InitConfig:
+    """Initialisation of all four networks."""
+
+    type: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
+    """Distribution of the weights."""
+    gain: float = 0.02
+    """Standard deviation of `normal`, gain of the others."""
+
+
+def _resnet() -> dict[str, Any]:
+    return {"_class_name": "ResnetGenerator"}
+
+
+def _patch() -> dict[str, Any]:
+    return {"_class_name": "PatchDiscriminator"}
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """Train a CycleGAN on two unpaired domains."""
+
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    lr_scheduler: LrSchedulerConfig = field(default_factory=LrSchedulerConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    generator: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=_resnet)
+    """Both generators, as a `config.json` fragment: `_class_name` and arguments."""
+    discriminator: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=_patch)
+    """Both discriminators, likewise."""
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> "TrainConfig":
+        """Read a recipe.
+
+        Args:
+            path: A YAML file with some of this class's groups; what it does not name keeps its default.
+
+        Raises:
+            ValueError: For an unknown key (with the nearest valid name), a value of the wrong type, or no YAML mapping.
+        """
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ValueError(f"Expected a recipe at {path}, found no file.") from error
+        except yaml.YAMLError as error:
+            raise ValueError(f"Expected YAML in {path}: {' '.join(str(error).split())}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"Expected a mapping of groups in {path}, got {type(content).__name__}.")
+        return _build(cls, content, "")
+
+    def to_yaml(self) -> str:
+        """The whole configuration as YAML that `from_yaml` reads back."""
+        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False, width=119)
+
+
+def recipe_path(name: str) -> Path:
+    """The file of a recipe: a name in training/recipes or a path.
+
+    Raises:
+        ValueError: If there is no such recipe; the message names the nearest one.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    path = RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        names = sorted(file.stem for file in RECIPES.glob("*.yaml"))
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names)}."
+        raise ValueError(f"There is no recipe {name!r}. {hint}")
+    return path
+
+
+def _build(cls: type, content: Any, key: str) -> Any:
+    """An instance of the dataclass `cls` from a mapping; `key` is the mapping's place in the file."""
+    if not isinstance(content, dict):
+        raise ValueError(f"`{key}` must be a mapping, got {content!r}.")
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    for name in content:
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1, cutoff=0)
+            raise ValueError(f"Unknown key `{key}{name}`. Did you mean `{key}{near[0]}`?")
+    return cls(**{name: _value(hints[name], value, f"{key}{name}") for name, value in content.items()})
+
+
+def _value(hint: Any, value: Any, key: str) -> Any:
+    """`value` as the type `hint` asks, or a `ValueError` that names `key`."""
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, f"{key}.")
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:  # X | None is the only union here
+        return None if value is None else _value(args[0], value, key)
+    if origin is Literal:
+        if value in args:
+            return value
+        raise ValueError(f"`{key}` must be one of {', '.join(map(repr, args))}, got {value!r}.")
+    if origin is tuple and isinstance(value, list) and len(value) == len(args):
+        return tuple(_value(arg, item, key) for arg, item in zip(args, value, strict=True))
+    if hint is float and not isinstance(value, bool):
+        try:
+            return float(value)  # also YAML 1.1's reading of 2e-4 as a string
+        except (TypeError, ValueError):
+            pass
+    if origin is dict and isinstance(value, dict):
+        return value
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
+    raise ValueError(f"`{key}` must be {wanted}, got {value!r}.")
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists: YAML has no tuples."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

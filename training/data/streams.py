@@ -1,0 +1,163 @@
+"""Two unpaired, endless streams of training examples whose whole state is a number each.
+
+The order of a domain's epoch is a function of (seed, domain, epoch), an example's augmentation one of (seed, domain, epoch,
+picture). So a stream is resumed by its position alone, whatever its workers had read ahead.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cyclegan_hf.image_io import open_image
+from cyclegan_hf.image_processor import ImageProcessor
+from training.config import DataConfig
+from training.data.transforms import augment
+
+
+logger = logging.getLogger(__name__)
+
+
+class Key(NamedTuple):
+    """One example: which picture, in which pass over the domain."""
+
+    epoch: int
+    index: int
+
+
+class DomainDataset(Dataset[tuple[torch.Tensor, dict[str, str]]]):
+    """The training examples of one domain, by `Key`.
+
+    An unreadable picture gives its place to the next one, and its path and fault are returned beside the example.
+
+    Args:
+        pictures: The domain's files.
+        processor: Turns pictures into model space.
+        config: Augmentation.
+        seed: The run's seed.
+        domain: 0 for A, 1 for B.
+    """
+
+    def __init__(
+        self, pictures: list[Path], processor: ImageProcessor, config: DataConfig, seed: int, domain: int
+    ) -> None:
+        self.pictures = pictures
+        self.processor = processor
+        self.config = config
+        self.seed = seed
+        self.domain = domain
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, dict[str, str]]:
+        bad: dict[str, str] = {}
+        for offset in range(len(self.pictures)):
+            index = (key.index + offset) % len(self.pictures)
+            try:
+                image = open_image(self.pictures[index])
+            except ValueError as error:
+                bad[str(self.pictures[index])] = str(error)
+                continue
+            rng = np.random.default_rng([self.seed, self.domain, key.epoch, index])
+            return torch.from_numpy(self.processor.to_array(augment(image, self.config, rng))), bad
+        raise ValueError(f"None of the {len(self.pictures)} pictures could be read; the first: {next(iter(bad.values()))}")
+
+
+class StreamBatches(Sampler[list[Key]]):
+    """The keys of one process's batches, endlessly, from a position on.
+
+    A pass deals every picture of the domain out once, over all processes together.
+
+    Args:
+        num_pictures: Pictures in the domain.
+        batch_size: Examples a batch on this process.
+        seed: The run's seed.
+        domain: 0 for A, 1 for B.
+        start: Examples already dealt out, over all processes.
+        rank: This process.
+        num_processes: How many there are.
+    """
+
+    def __init__(
+        self, num_pictures: int, batch_size: int, seed: int, domain: int, start: int, rank: int, num_processes: int
+    ) -> None:
+        self.num_pictures = num_pictures
+        self.batch_size = batch_size
+        self.seed = seed
+        self.domain = domain
+        self.start = start
+        self.rank = rank
+        self.num_processes = num_processes
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        first = self.start + self.rank * self.batch_size
+        epoch, order = -1, np.empty(0, dtype=np.int64)
+        while True:
+            keys = []
+            for position in range(first, first + self.batch_size):
+                now, place = divmod(position, self.num_pictures)
+                if now != epoch:
+                    epoch = now
+                    order = np.random.default_rng([self.seed, self.domain, epoch]).permutation(self.num_pictures)
+                keys.append(Key(epoch, int(order[place])))
+            yield keys
+            first += self.batch_size * self.num_processes
+
+
+def _collate(examples: list[tuple[torch.Tensor, dict[str, str]]]) -> tuple[torch.Tensor, dict[str, str]]:
+    bad: dict[str, str] = {}
+    for _, faults in examples:
+        bad |= faults
+    return torch.stack([example for example, _ in examples]), bad
+
+
+class DomainStream:
+    """The endless batches of one domain, and the count of what could not be read.
+
+    Args:
+        dataset: The domain's examples.
+        batch_size: Examples a batch on this process.
+        start: Examples already dealt out, over all processes.
+        rank: This process.
+        num_processes: How many there are.
+    """
+
+    def __init__(self, dataset: DomainDataset, batch_size: int, start: int, rank: int, num_processes: int) -> None:
+        self.dataset = dataset
+        self.position = start
+        self._step = batch_size * num_processes
+        self._bad: set[str] = set()
+        keys = StreamBatches(len(dataset), batch_size, dataset.seed, dataset.domain, start, rank, num_processes)
+        workers = dataset.config.num_workers
+        loader = DataLoader(
+            dataset,
+            batch_sampler=keys,
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+        )
+        self._batches = iter(loader)
+
+    def __next__(self) -> torch.Tensor:
+        """The next batch, `(batch_size, channels, image_size, image_size)` in model space.
+
+        Raises:
+            ValueError: If more pictures than `data.max_bad_share` allows could not be read.
+        """
+        batch, bad = next(self._batches)
+        self.position += self._step
+        new = {path: fault for path, fault in bad.items() if path not in self._bad}
+        self._bad |= new.keys()
+        for fault in new.values():
+            logger.warning("Skipped a picture (%d of this domain so far): %s", len(self._bad), fault)
+        if len(self._bad) > max(1, self.dataset.config.max_bad_share * len(self.dataset)):
+            raise ValueError(
+                f"{len(self._bad)} of {len(self.dataset)} pictures could not be read, more than `data.max_bad_share` "
+                f"({self.dataset.config.max_bad_share:g}) allows: {', '.join(sorted(self._bad))}"
+            )
+        return batch

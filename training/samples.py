@@ -1,0 +1,72 @@
+"""Sample grids: a row a picture, with its translation, the way back, and what the other generator leaves of it."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from cyclegan_hf.image_io import open_image
+from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+
+
+COLUMNS = ("input", "translation", "cycle", "identity")
+_MARGIN, _HEADER = 4, 18
+
+
+def sample_grid(
+    pipeline: CycleGANPipeline, pictures: list[Path], direction: str, cell: int, identity: bool
+) -> Image.Image:
+    """A picture with the columns input | translation | cycle | identity and a row for each of `pictures`.
+
+    Args:
+        pipeline: Translates, through the same walk as everybody's pictures.
+        pictures: The files.
+        direction: `"a2b"` or `"b2a"`; the identity column shows the pictures through the other direction's generator,
+            which should leave them as they are.
+        cell: Longest side of a picture in the grid, in pixels.
+        identity: Draw the identity column (impossible where the domains' channels differ).
+    """
+    pipeline.set_progress_bar_config(disable=True)
+    inputs = [open_image(path) for path in pictures]
+    both = pipeline(inputs, direction=direction, return_cycle=True)
+    columns = [inputs, both.images, both.cycles]
+    if identity:
+        columns.append(pipeline(inputs, direction="b2a" if direction == "a2b" else "a2b").images)
+    sheet = Image.new(
+        "RGB",
+        (len(columns) * (cell + _MARGIN) - _MARGIN, _HEADER + len(pictures) * (cell + _MARGIN) - _MARGIN),
+        "white",
+    )
+    draw = ImageDraw.Draw(sheet)
+    for x, (title, column) in enumerate(zip(COLUMNS, columns, strict=False)):
+        draw.text((x * (cell + _MARGIN) + 4, 3), title, fill="black")
+        for y, image in enumerate(column):
+            small = image.convert("RGB")
+            small.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+            sheet.paste(small, (x * (cell + _MARGIN), _HEADER + y * (cell + _MARGIN)))
+    return sheet
+
+
+def save_grids(
+    pipeline: CycleGANPipeline, pictures: dict[str, list[Path]], folder: Path, step: int, cell: int, identity: bool
+) -> dict[str, np.ndarray]:
+    """Draw and save the grids of both directions as `<folder>/<step>-<direction>.png`.
+
+    Args:
+        pipeline: Translates.
+        pictures: The files of each direction, `"a2b"` and `"b2a"`.
+        folder: Where to.
+        step: The step, for the file names.
+        cell: Longest side of a picture in the grid, in pixels.
+        identity: Draw the identity column.
+
+    Returns:
+        The grids as uint8 arrays, by direction.
+    """
+    folder.mkdir(exist_ok=True)
+    grids = {}
+    for direction, files in pictures.items():
+        grid = sample_grid(pipeline, files, direction, cell, identity)
+        grid.save(folder / f"{step:07d}-{direction}.png")
+        grids[direction] = np.asarray(grid)
+    return grids
