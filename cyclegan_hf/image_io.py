@@ -1,10 +1,12 @@
-"""Opening pictures: whatever a camera, a scanner or a web page made becomes plain 8-bit sRGB or grey."""
+"""Reading pictures: whatever a camera, a scanner, a web page or a program made becomes plain sRGB or grey values."""
 
 from __future__ import annotations
 
 import io
 import logging
 import os
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeGuard, cast
 
@@ -13,6 +15,8 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 
 logger = logging.getLogger(__name__)
+
+_RANGE_TOLERANCE = 1e-3  # float pictures that were resized or came from bfloat16 overshoot [0, 1] by a hair
 
 ImageSource = str | os.PathLike[str] | Image.Image | IO[bytes] | bytes
 
@@ -199,3 +203,68 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
     converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
     assert converted is not None
     return converted
+
+
+def iterate_images(images: Any) -> Iterator[Any]:
+    """Yields single pictures from one picture, a batch array or tensor, or an iterable of any of these."""
+    if isinstance(images, np.ndarray) or is_tensor(images):
+        if images.ndim == 4:
+            yield from images
+        else:
+            yield images
+    elif is_image_source(images):
+        yield images
+    elif isinstance(images, Iterable):
+        for image in images:
+            yield from iterate_images(image)
+    else:
+        raise ValueError(f"expected a picture or a list of pictures, got {type(images).__name__}")
+
+
+def picture_values(image: Any) -> np.ndarray:
+    """One picture in any form to float32 channels `(C, H, W)` in [0, 1].
+
+    Args:
+        image: what [`open_image`] takes, a NumPy array of shape `(H, W)` or `(H, W, C)`, or a torch tensor of shape
+            `(C, H, W)`; both uint8 in 0..255 or floating point in [0, 1].
+
+    Raises:
+        ValueError: another form, shape, type or range.
+    """
+    if isinstance(image, np.ndarray):
+        hwc = image[..., None] if image.ndim == 2 else image
+        return _unit_values(hwc, "an array of shape (H, W[, C])").transpose(2, 0, 1)
+    if is_tensor(image):
+        values = image.detach().cpu()
+        values = values.float() if values.is_floating_point() else values  # NumPy has no bfloat16
+        return _unit_values(values.numpy(), "a tensor of shape (C, H, W)")
+    return decoded_values(open_image(image))
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether `value` is a torch tensor, without importing torch: who holds a tensor has imported it already."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def decoded_values(image: Image.Image) -> np.ndarray:
+    """An `RGB` or `L` picture to float32 `(3 or 1, H, W)` in [0, 1]."""
+    pixels = np.asarray(image)
+    channels = (pixels if pixels.ndim == 3 else pixels[..., None]).transpose(2, 0, 1)
+    values = np.ascontiguousarray(channels).astype(np.float32)
+    values /= 255
+    return values
+
+
+def _unit_values(values: np.ndarray, expected: str) -> np.ndarray:
+    """Checks an array picture and brings it to float32 in [0, 1]."""
+    if values.ndim != 3 or 0 in values.shape:
+        raise ValueError(f"expected {expected}, got shape {values.shape}")
+    if values.dtype == np.uint8:
+        return values.astype(np.float32) / 255
+    if not np.issubdtype(values.dtype, np.floating):
+        raise ValueError(f"expected pixels as uint8 in 0..255 or floating point in [0, 1], got {values.dtype}")
+    low, high = float(values.min()), float(values.max())
+    if not (low >= -_RANGE_TOLERANCE and high <= 1 + _RANGE_TOLERANCE):  # written so that NaN is refused too
+        raise ValueError(f"expected floating point pixels in [0, 1], got values from {low:g} to {high:g}")
+    return np.clip(values.astype(np.float32), 0, 1)

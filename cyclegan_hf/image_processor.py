@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
-from cyclegan_hf.image_io import ImageSource, is_image_source, open_image
+from cyclegan_hf.image_io import ImageSource, decoded_values, iterate_images, picture_values
+from cyclegan_hf.image_io import open_image as open_image  # the two go together: open, then `to_array`
 
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ OutputType = Literal["pil", "np", "pt"]
 Rounding = Literal["nearest", "truncate"]
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, Pillow's convert("L")
-_RANGE_TOLERANCE = 1e-3  # float pictures that were resized or came from bfloat16 overshoot [0, 1] by a hair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +130,7 @@ class ImageProcessor:
         """
         if image.mode not in ("RGB", "L"):
             raise ValueError(f"expected a picture in mode RGB or L, as `open_image` returns it, got mode {image.mode}")
-        return self._normalize(self._match_channels(_picture_values(image)))
+        return self._normalize(self._match_channels(decoded_values(image)))
 
     def preprocess(
         self,
@@ -238,7 +237,7 @@ class ImageProcessor:
         self, image: Any, size_multiple: int, min_size: int, size: int | tuple[int, int] | None
     ) -> tuple[np.ndarray, Geometry]:
         """One picture in any form to a padded `(C, H, W)` array in model space."""
-        unit = self._to_unit(image)
+        unit = self._match_channels(picture_values(image))
         original_size = (unit.shape[1], unit.shape[2])
         model_size = original_size if size is None else _fit(original_size, _checked_size(size))
         unit = _resize(unit, model_size)
@@ -248,19 +247,6 @@ class ImageProcessor:
         if any(padding):  # NumPy repeats the reflection where the pad is longer than the picture
             array = np.pad(array, ((0, 0), (top, bottom), (left, right)), mode="reflect")
         return array, Geometry(original_size=original_size, model_size=model_size, padding=padding)
-
-    def _to_unit(self, image: Any) -> np.ndarray:
-        """One picture in any form to a new float32 `(num_channels, H, W)` array in [0, 1]."""
-        if isinstance(image, np.ndarray):
-            hwc = _unit_values(image[..., None] if image.ndim == 2 else image, "an array of shape (H, W[, C])")
-            channels = hwc.transpose(2, 0, 1)
-        elif _is_tensor(image):
-            values = image.detach().cpu()
-            values = values.float() if values.is_floating_point() else values  # NumPy has no bfloat16
-            channels = _unit_values(values.numpy(), "a tensor of shape (C, H, W)")
-        else:
-            channels = _picture_values(open_image(image))
-        return self._match_channels(channels)
 
     def _match_channels(self, channels: np.ndarray) -> np.ndarray:
         match len(channels), self.num_channels:
@@ -280,53 +266,15 @@ class ImageProcessor:
 
     def _normalize(self, unit: np.ndarray) -> np.ndarray:
         mean, std = self._space()
-        return (unit - mean) / std
+        array = unit - mean
+        array /= std
+        return array
 
     def _denormalize(self, values: np.ndarray) -> np.ndarray:
         mean, std = self._space()
-        return np.clip(values * std + mean, 0, 1)
-
-
-def iterate_images(images: Any) -> Iterator[Any]:
-    """Yields single pictures from one picture, a batch array or tensor, or an iterable of any of these."""
-    if isinstance(images, np.ndarray) or _is_tensor(images):
-        if images.ndim == 4:
-            yield from images
-        else:
-            yield images
-    elif is_image_source(images):
-        yield images
-    elif isinstance(images, Iterable):
-        for image in images:
-            yield from iterate_images(image)
-    else:
-        raise ValueError(f"expected a picture or a list of pictures, got {type(images).__name__}")
-
-
-def _is_tensor(value: Any) -> bool:
-    """Whether `value` is a torch tensor, without importing torch: who holds a tensor has imported it already."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
-
-
-def _picture_values(image: Image.Image) -> np.ndarray:
-    """An `RGB` or `L` picture to float32 `(3 or 1, H, W)` in [0, 1]."""
-    pixels = np.asarray(image)
-    return (pixels if pixels.ndim == 3 else pixels[..., None]).transpose(2, 0, 1).astype(np.float32) / 255
-
-
-def _unit_values(values: np.ndarray, expected: str) -> np.ndarray:
-    """Checks an array picture and brings it to float32 in [0, 1]."""
-    if values.ndim != 3 or 0 in values.shape:
-        raise ValueError(f"expected {expected}, got shape {values.shape}")
-    if values.dtype == np.uint8:
-        return values.astype(np.float32) / 255
-    if not np.issubdtype(values.dtype, np.floating):
-        raise ValueError(f"expected pixels as uint8 in 0..255 or floating point in [0, 1], got {values.dtype}")
-    low, high = float(values.min()), float(values.max())
-    if not (low >= -_RANGE_TOLERANCE and high <= 1 + _RANGE_TOLERANCE):  # written so that NaN is refused too
-        raise ValueError(f"expected floating point pixels in [0, 1], got values from {low:g} to {high:g}")
-    return np.clip(values.astype(np.float32), 0, 1)
+        unit = values * std
+        unit += mean
+        return np.clip(unit, 0, 1, out=unit)
 
 
 def _checked_size(size: int | Sequence[int]) -> tuple[int, int]:
@@ -384,8 +332,10 @@ def _to_output(unit: np.ndarray, output_type: OutputType, rounding: Rounding) ->
         import torch
 
         return torch.from_numpy(np.ascontiguousarray(unit))
-    hwc = np.ascontiguousarray(unit.transpose(1, 2, 0))
     if output_type == "np":
-        return hwc
-    pixels = (hwc * 255 + (0.5 if rounding == "nearest" else 0)).astype(np.uint8)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        return np.ascontiguousarray(unit.transpose(1, 2, 0))
+    scaled = unit * np.float32(255)
+    if rounding == "nearest":
+        scaled += np.float32(0.5)
+    pixels = scaled.astype(np.uint8).transpose(1, 2, 0)  # (H, W, C)
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))

@@ -18,7 +18,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
-from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, iterate_images
+from cyclegan_hf.image_io import iterate_images
+from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType
 from cyclegan_hf.pipelines.storage import (
     INDEX_NAME,
     cast,
@@ -275,8 +276,9 @@ class CycleGANPipeline(DiffusionPipeline):
     def optimize(self, *, compile: bool = False, dtype: torch.dtype | None = None) -> Self:
         """Fits the generators to the hardware they are on, in place. Move the pipeline first, with `.to(device)`.
 
-        Convolutions get channels-last weights. The precision becomes bfloat16 where the hardware computes in it (CUDA,
-        processors with AMX or AVX512-BF16). Results then differ in the last bits from float32's.
+        The precision becomes bfloat16 where the hardware computes in it (CUDA, processors with AMX or AVX512-BF16):
+        with AMX about three times as fast, at a mean difference below one of 255 levels from float32. On CUDA the
+        weights become channels-last; on processors, where that measured slower, they keep their layout.
 
         Args:
             compile: also compile; worth it for many pictures of few sizes, since each new size compiles again.
@@ -289,12 +291,13 @@ class CycleGANPipeline(DiffusionPipeline):
             generator = getattr(self, name)
             if generator is None:
                 continue
-            chosen = dtype or _fast_dtype(generator.device) or generator.dtype
-            cast(generator, dtype=chosen, memory_format=torch.channels_last)
+            device = generator.device
+            chosen = dtype or _fast_dtype(device) or generator.dtype
+            layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
+            cast(generator, dtype=chosen, memory_format=layout)
             if compile:
                 generator.compile()
-            layout = "channels last, compiled" if compile else "channels last"
-            logger.info("%s on %s: %s, %s", name, generator.device, chosen, layout)
+            logger.info("%s on %s: %s, %s%s", name, device, chosen, layout, ", compiled" if compile else "")
         return self
 
     def _domains(self, direction: str) -> tuple[Domain, Domain]:
