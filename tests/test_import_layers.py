@@ -14,7 +14,8 @@ import cyclegan_hf
 ROOT = Path(__file__).resolve().parents[1]
 
 # What a part of the library may import from the others: `cli` stands on the jobs, they on the pipelines.
-JOBS = {"conversion", "evaluation", "export", "hub", "video", "background"}
+CONVERSION = {"conversion", "conversion_files", "conversion_layout", "conversion_parity"}
+JOBS = {*CONVERSION, "evaluation", "export", "hub", "video", "background"}
 MAY_IMPORT = {
     "image_io": set(),
     "image_processor": {"image_io"},
@@ -23,6 +24,9 @@ MAY_IMPORT = {
     "metrics": set(),
     "pipelines": {"image_io", "image_processor", "models"},
     **dict.fromkeys(JOBS, {"image_io", "image_processor", "losses", "metrics", "models", "pipelines"} | JOBS),
+    "conversion_files": set(),
+    "conversion_layout": {"models"},
+    "conversion_parity": set(),  # an independent witness: it must not know the models
     "cli": {"image_io", "image_processor", "metrics", "models", "pipelines"} | JOBS,
 }
 

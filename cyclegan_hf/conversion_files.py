@@ -1,0 +1,101 @@
+"""Weight files that others wrote: read without running anything in them, or refused by name."""
+
+import hashlib
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+
+_EXPECTED = "expected a PyTorch file of an official CycleGAN network, such as latest_net_G_A.pth"
+
+
+def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read a file that holds one dictionary of tensors: `.pth` of any age, or safetensors.
+
+    Pickles are read with `weights_only=True`: tensors and plain containers, never code.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The tensors by their names in the file, on the CPU, in the file's dtypes.
+
+    Raises:
+        ValueError: Anything else; one line that says what the file is.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: no such file; {_EXPECTED}.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; {_EXPECTED}.")
+    with path.open("rb") as file:
+        head = file.read(256)
+    if not head:
+        raise ValueError(f"{path} is empty; {_EXPECTED}.")
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a Git LFS pointer, expected the weights it stands for: `git lfs pull` gets them.")
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise ValueError(f"{path} is a web page (HTML or XML), probably a download's error page; {_EXPECTED}.")
+    content = _read_safetensors(path) if head[8:9] == b"{" else _read_pickle(path, is_zip=head.startswith(b"PK"))
+    return _checked(path, content)
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is a damaged safetensors file ({error}); {_EXPECTED}.") from error
+
+
+def _read_pickle(path: Path, is_zip: bool) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on old protocols and TorchScript: answered below where it matters
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # the unpickler raises whatever the bytes lead it into
+        message = str(error)
+        if unsupported := re.search(r"Unsupported global: GLOBAL ([\w.]+)", message):
+            raise ValueError(
+                f"{path} holds pickled Python objects (`{unsupported[1]}`), which could run code and are not loaded; "
+                "expected a plain `state_dict` of tensors."
+            ) from error
+        if "TorchScript" in message:
+            raise ValueError(f"{path} is a TorchScript program; expected a plain `state_dict` of tensors.") from error
+        if is_zip:
+            raise ValueError(
+                f"{path} is a zip archive that PyTorch cannot read, truncated or of another kind; {_EXPECTED}."
+            ) from error
+        if isinstance(error, EOFError) or "unexpected EOF" in message:
+            raise ValueError(f"{path} is truncated; {_EXPECTED}.") from error
+        raise ValueError(f"{path} is no PyTorch weight file; {_EXPECTED}.") from error
+
+
+def _checked(path: Path, content: Any) -> dict[str, torch.Tensor]:
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}; expected a `state_dict`, a dictionary of tensors.")
+    if not content:
+        raise ValueError(f"{path} holds no tensors; {_EXPECTED}.")
+    for name, value in content.items():
+        if not (isinstance(name, str) and isinstance(value, torch.Tensor)):
+            entries = ", ".join(repr(key)[:60] for key in list(content)[:4])
+            raise ValueError(
+                f"{path} is a checkpoint of another framework (mmagic, Lightning or the like) with the entries "
+                f"{entries}; expected a plain `state_dict`, names and tensors only."
+            )
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise ValueError(f"{path}: {name!r} is sparse, quantised or without data; expected a dense tensor.")
+    return {name: value.detach() for name, value in content.items()}
