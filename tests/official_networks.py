@@ -4,6 +4,7 @@ Numbers in the comments are the positions that become names, `model.10.conv_bloc
 """
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -157,3 +158,14 @@ def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
         else:  # biases, means and scales
             tensor.normal_(1.0 if name.endswith("weight") else 0.0, 0.5, generator=generator)
     return network.eval()
+
+
+def save(path: Path, network: nn.Module, **kwargs: Any) -> Path:
+    """Write a network as the official code does."""
+    torch.save(network.state_dict(), path, **kwargs)
+    return path
+
+
+def small_resnet(seed: int = 0, **kwargs: Any) -> nn.Module:
+    """A ResNet of two blocks, four channels wide."""
+    return randomized(Resnet(**{"width": 4, "blocks": 2, **kwargs}), seed)
