@@ -1,0 +1,170 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cyclegan_hf.models.generator_resnet import ResnetGenerator
+from cyclegan_hf.models.generator_unet import UnetGenerator
+from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+
+
+onnx = pytest.importorskip("onnx", reason="needs onnx, of the extra `export`")
+pytest.importorskip("onnxscript", reason="needs onnxscript, of the extra `export`")
+ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra `export`")
+
+from cyclegan_hf.export import GRAPH_NAME, WEIGHTS_NAME, _refer, _traced, export_onnx  # noqa: E402
+
+
+GENERATORS = {
+    "resize_conv": lambda: ResnetGenerator(
+        block_out_channels=(8, 12, 16), num_res_blocks=2, upsample_type="resize_conv", dropout_prob=0.5
+    ),
+    "conv_transpose": lambda: ResnetGenerator(block_out_channels=(8, 16), num_res_blocks=1, padding_mode="zero"),
+    "batch": lambda: ResnetGenerator(block_out_channels=(8, 16), num_res_blocks=1, norm_type="batch"),
+    "channels": lambda: ResnetGenerator(in_channels=1, out_channels=4, block_out_channels=(8, 16), num_res_blocks=1),
+    "unet": lambda: UnetGenerator(block_out_channels=(8, 16, 16)),
+    "unet_batch": lambda: UnetGenerator(block_out_channels=(8, 16, 16), norm_type="batch"),
+}
+# float32 on both sides, but the sums run in another order: a hundredth of one of 255 steps.
+TOLERANCE = 1e-4
+
+
+def save_pipeline(folder: Path, kind: str = "resize_conv", dtype: torch.dtype = torch.float16) -> Path:
+    """A one-way pipeline; batch norms get statistics that are not the initial ones."""
+    generator = GENERATORS[kind]()
+    with torch.no_grad():
+        for module in generator.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.uniform_(-0.5, 0.5)
+                module.running_var.uniform_(0.5, 2)
+    torch.nn.Module.to(generator, dtype)
+    CycleGANPipeline(generator).save_pretrained(folder)
+    return folder / "generator_a2b"
+
+
+def random_input(folder: Path, batch: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise in [-1, 1], and what torch makes of it in float32."""
+    generator = CycleGANPipeline.from_pretrained(folder.parent).generator_a2b
+    sample = torch.rand(batch, generator.config["in_channels"], height, width) * 2 - 1
+    with torch.inference_mode():
+        return sample.numpy(), generator(sample).sample.numpy()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float16 generator's folder with its graph."""
+    folder = save_pipeline(tmp_path_factory.mktemp("exported"))
+    export_onnx(folder.parent)
+    return folder
+
+
+SHAPES = [(1, 256, 256), (1, 64, 96), (2, 64, 96), (1, 61, 98)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_onnx_runtime_gives_what_torch_gives(exported: Path, shape: tuple[int, int, int]) -> None:
+    session = ort.InferenceSession(exported / GRAPH_NAME, providers=["CPUExecutionProvider"])
+    sample, expected = random_input(exported, *shape)
+    (found,) = session.run(["translation"], {"sample": sample})
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_openvino_gives_what_torch_gives(exported: Path, shape: tuple[int, int, int]) -> None:
+    openvino = pytest.importorskip("openvino", reason="needs openvino, of the extra `export`")
+    # By default OpenVINO computes in bfloat16 where the processor does.
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(exported / GRAPH_NAME, "CPU", exact)
+    sample, expected = random_input(exported, *shape)
+    np.testing.assert_allclose(model(sample)[0], expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [*((kind, torch.float16) for kind in GENERATORS), ("conv_transpose", torch.float32)]
+)
+def test_each_generator_exports(tmp_path: Path, kind: str, dtype: torch.dtype) -> None:
+    folder = save_pipeline(tmp_path / "pipeline", kind, dtype)
+    generator = CycleGANPipeline.from_pretrained(folder.parent).generator_a2b
+    (report,) = export_onnx(folder.parent)
+    assert report.path == folder / GRAPH_NAME
+    assert report.num_tensors == sum("num_batches_tracked" not in name for name in generator.state_dict())
+    assert report.max_difference <= TOLERANCE
+    onnx.checker.check_model(report.path, full_check=True)
+
+
+def test_the_graph_holds_no_weights(exported: Path) -> None:
+    graph = onnx.load(exported / GRAPH_NAME, load_external_data=False).graph
+    weights = (exported / WEIGHTS_NAME).read_bytes()
+    start = 8 + int.from_bytes(weights[:8], "little")
+    header = json.loads(weights[8:start])
+    named = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    outside = [tensor for tensor in graph.initializer if tensor.external_data]
+    assert {tensor.name for tensor in outside} == set(named)
+    for tensor in outside:
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        begin, end = named[tensor.name]["data_offsets"]
+        assert place == {"location": WEIGHTS_NAME, "offset": str(start + begin), "length": str(end - begin)}
+        assert tensor.data_type == onnx.TensorProto.FLOAT16
+    inside = sum(tensor.ByteSize() for tensor in graph.initializer if not tensor.external_data)
+    assert inside < 2000
+    assert sorted(path.name for path in exported.iterdir()) == sorted(["config.json", WEIGHTS_NAME, GRAPH_NAME])
+
+
+def test_the_graph_is_plain_onnx_and_names_no_path(exported: Path) -> None:
+    content = (exported / GRAPH_NAME).read_bytes()
+    assert len(content) < 50_000
+    assert b".py" not in content and os.fsencode(Path.home()) not in content
+    model = onnx.load_from_string(content)
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 18)]
+    assert {node.op_type for node in model.graph.node} <= {
+        *("Cast", "Constant", "Pad", "Conv", "InstanceNormalization", "Relu", "Add", "Resize", "Tanh")
+    }
+    (sample,), (translation,) = model.graph.input, model.graph.output
+    assert (sample.name, translation.name) == ("sample", "translation")
+    axes = [dim.dim_param or dim.dim_value for dim in sample.type.tensor_type.shape.dim]
+    assert axes == ["batch", 3, "height", "width"]
+
+
+def test_exporting_again_gives_the_same_bytes(exported: Path) -> None:
+    before = (exported / GRAPH_NAME).read_bytes()
+    export_onnx(exported.parent)
+    assert (exported / GRAPH_NAME).read_bytes() == before
+
+
+def test_new_weights_may_take_the_old_ones_place(exported: Path) -> None:
+    graph = (exported / GRAPH_NAME).read_bytes()
+    torch.manual_seed(1)
+    save_pipeline(exported.parent)  # another random network
+    assert (exported / GRAPH_NAME).read_bytes() == graph
+    sample, expected = random_input(exported, 1, 64, 64)
+    (found,) = ort.InferenceSession(exported / GRAPH_NAME).run(None, {"sample": sample})
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+
+
+def test_both_directions_are_exported(tmp_path: Path) -> None:
+    make = GENERATORS["conv_transpose"]
+    CycleGANPipeline(make(), make()).save_pretrained(tmp_path)
+    paths = [report.path for report in export_onnx(tmp_path)]
+    assert paths == [tmp_path / "generator_a2b" / GRAPH_NAME, tmp_path / "generator_b2a" / GRAPH_NAME]
+
+
+def test_bfloat16_weights_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path / "pipeline", "conv_transpose", torch.bfloat16)
+    with pytest.raises(ValueError, match="expected float16 or float32 weights, got BF16"):
+        export_onnx(folder.parent)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["config.json", WEIGHTS_NAME])
+
+
+def test_weights_that_are_not_the_files_are_refused(exported: Path) -> None:
+    other = GENERATORS["resize_conv"]().eval()
+    with pytest.raises(ValueError, match=r"`conv_in\.1\.weight` was changed"):
+        _refer(_traced(other, torch.zeros(2, 3, 64, 96)), exported / WEIGHTS_NAME)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such folder"):
+        export_onnx(tmp_path / "nothing")
