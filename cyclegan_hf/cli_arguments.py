@@ -1,0 +1,67 @@
+"""From the words of a command to a verb that is ready to run; tyro reads the verbs' types and docstrings."""
+
+import contextlib
+import functools
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tyro
+from tyro.extras import subcommand_cli_from_dict
+
+
+Verb = Callable[..., int]
+
+
+def bind_verb(
+    arguments: Sequence[str], verbs: Mapping[str, Verb], *, prog: str, description: str
+) -> Callable[[], int]:
+    """Reads a command. The verb runs when the result is called, since tyro would take its `ValueError` for its own.
+
+    Args:
+        arguments: The words after the program's name.
+        verbs: Typed functions by name. Each docstring is the verb's `--help`, its first line the verb's entry in the
+            list of verbs.
+        prog: Name of the program.
+        description: What it is for.
+
+    Returns:
+        A function of no arguments that returns the exit code.
+
+    Raises:
+        ValueError: Words that no verb understands.
+    """
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return subcommand_cli_from_dict(
+                {name: _deferred(verb, name in arguments[:1]) for name, verb in verbs.items()},
+                prog=prog,
+                description=description,
+                args=arguments,
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+            )
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            return lambda: 0
+        raise ValueError(_without_box(complaint.getvalue())) from None
+
+
+def _deferred(verb: Verb, chosen: bool) -> Callable[..., Callable[[], int]]:
+    @functools.wraps(verb)
+    def bind(*args: Any, **kwargs: Any) -> Callable[[], int]:
+        return functools.partial(verb, *args, **kwargs)
+
+    if not chosen:  # the list of verbs would print whole docstrings
+        bind.__doc__ = (verb.__doc__ or "").partition("\n")[0]
+    return bind
+
+
+def _without_box(complaint: str) -> str:
+    """Makes one line of tyro's complaint, which is a box with a title, rules and, on a terminal, colours."""
+    complaint = re.sub(r"\x1b\[[0-9;]*m", "", complaint)
+    rows = [row.strip("╭╮╰╯│─ ") for row in complaint.splitlines() if not row.startswith("╭")]
+    text = " ".join(filter(None, rows))
+    text, _, pointer = re.sub(r" Argument helptext:.*(?= For full)", "", text).partition(" For full helptext, ")
+    return f"{text} ({re.sub('^(run|see):?', 'see', pointer)})" if pointer else text
