@@ -260,7 +260,7 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast(type, hint), value, f"{key}.")
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is types.UnionType:  # X | None is the only union here
+    if origin in (types.UnionType, typing.Union):  # X | None is the only union here
         return None if value is None else _value(args[0], value, key)
     if origin is Literal:
         if value in args:

@@ -47,7 +47,7 @@ class PatchDiscriminator(ModelMixin, ConfigMixin):
         widths = list(block_out_channels)
         self.conv_in = nn.Sequential(
             nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2, inplace=True),
+            nn.LeakyReLU(0.2),
         )
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -55,7 +55,7 @@ class PatchDiscriminator(ModelMixin, ConfigMixin):
                     narrow, wide, 4, stride=1 if index == len(widths) - 1 else 2, padding=1, bias=conv_bias(norm_type)
                 ),
                 make_norm(norm_type, wide),
-                nn.LeakyReLU(0.2, inplace=True),
+                nn.LeakyReLU(0.2),
             )
             for index, (narrow, wide) in enumerate(pairwise(widths), start=1)
         )

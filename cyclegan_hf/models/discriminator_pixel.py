@@ -37,11 +37,11 @@ class PixelDiscriminator(ModelMixin, ConfigMixin):
             raise ValueError(f"`block_out_channels` must name two widths, got {list(block_out_channels)}.")
         narrow, wide = block_out_channels
         bias = conv_bias(norm_type)
-        self.conv_in = nn.Sequential(nn.Conv2d(in_channels, narrow, 1), nn.LeakyReLU(0.2, inplace=True))
+        self.conv_in = nn.Sequential(nn.Conv2d(in_channels, narrow, 1), nn.LeakyReLU(0.2))
         self.block = nn.Sequential(
             nn.Conv2d(narrow, wide, 1, bias=bias),
             make_norm(norm_type, wide),
-            nn.LeakyReLU(0.2, inplace=True),
+            nn.LeakyReLU(0.2),
         )
         self.conv_out = nn.Conv2d(wide, out_channels, 1, bias=bias)  # the official code's last one has none with batch
 

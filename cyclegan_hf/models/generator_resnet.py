@@ -70,13 +70,13 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
             Pad2d(in_padding, padding_mode),
             nn.Conv2d(in_channels, widths[0], 7, bias=bias),
             make_norm(norm_type, widths[0]),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
         )
         self.down_blocks = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=bias),
                 make_norm(norm_type, wide),
-                nn.ReLU(inplace=True),
+                nn.ReLU(),
             )
             for narrow, wide in pairwise(widths)
         )
@@ -87,7 +87,7 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
             nn.Sequential(
                 *_upsampling(wide, narrow, upsample_type, padding_mode, bias),
                 make_norm(norm_type, narrow),
-                nn.ReLU(inplace=True),
+                nn.ReLU(),
             )
             for wide, narrow in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )

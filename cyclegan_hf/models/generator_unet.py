@@ -55,7 +55,7 @@ class UnetGenerator(ModelMixin, ConfigMixin):
         )
         self.up_blocks = nn.ModuleList(
             nn.Sequential(
-                nn.ReLU(inplace=True),
+                nn.ReLU(),
                 nn.ConvTranspose2d(
                     widths[i] if i == innermost else 2 * widths[i],
                     widths[i - 1],
@@ -70,7 +70,7 @@ class UnetGenerator(ModelMixin, ConfigMixin):
             for i in range(innermost, 0, -1)
         )
         self.conv_out = nn.Sequential(
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.ConvTranspose2d(2 * widths[0], out_channels, 4, stride=2, padding=1),
         )
 

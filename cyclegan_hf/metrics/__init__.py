@@ -1,0 +1,1 @@
+"""Metrics: pure functions on tensors of pictures in [0, 1]."""

@@ -1,0 +1,32 @@
+"""How much of a picture's structure its translation keeps."""
+
+import torch
+from torch.nn import functional as F
+
+
+# Rec. 601 luma: what greyscale conversion means in this library.
+_LUMA = torch.tensor([0.299, 0.587, 0.114])
+_SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+
+
+def edge_agreement(images: torch.Tensor, translations: torch.Tensor) -> torch.Tensor:
+    """Correlation of the edges of pictures and of their translations; 1 is best, higher is better.
+
+    Pearson's correlation, picture by picture, of the greyscale Sobel magnitudes averaged over 4×4 pixels.
+
+    Args:
+        images (`torch.Tensor` of shape `(batch_size, 3, height, width)`): Pictures in [0, 1].
+        translations (`torch.Tensor` of the same shape): Their translations.
+
+    Returns:
+        Tensor of shape `(batch_size,)` in [-1, 1]; 0 for a picture without edges.
+    """
+    ours, theirs = (F.avg_pool2d(_sobel_magnitude(x.float()), 4).flatten(1) for x in (images, translations))
+    return F.cosine_similarity(ours - ours.mean(1, keepdim=True), theirs - theirs.mean(1, keepdim=True), dim=1)
+
+
+def _sobel_magnitude(images: torch.Tensor) -> torch.Tensor:
+    """`(B, 3, H, W)` to the gradient's length, `(B, 1, H, W)`."""
+    grey = (images * _LUMA.to(images)[:, None, None]).sum(1, keepdim=True)
+    kernels = torch.stack([_SOBEL, _SOBEL.T])[:, None].to(images)
+    return F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernels).square().sum(1, keepdim=True).sqrt()
