@@ -30,8 +30,8 @@ def build_networks(config: TrainConfig) -> Networks:
     channels_a, channels_b = forward.get("in_channels", 3), forward.get("out_channels", 3)
     if config.losses.lambda_identity > 0 and channels_a != channels_b:
         raise ValueError(
-            f"`losses.lambda_identity` must be 0 where the domains' channels differ ({channels_a} and {channels_b}): a "
-            "picture of one domain cannot go through the generator for the other."
+            f"`losses.lambda_identity` must be 0 where the domains' channels differ ({channels_a} and {channels_b}): "
+            "a picture of one domain cannot go through the generator for the other."
         )
     backward = forward | {"in_channels": channels_b, "out_channels": channels_a}
     networks = Networks(

@@ -59,7 +59,13 @@ def find_checkpoint(name: str, output_dir: Path) -> Path | None:
 
 
 def save_checkpoint(
-    folder: Path, *, pipeline: Any, config: str, run: dict[str, Any], networks: dict[str, nn.Module], state: dict[str, Any]
+    folder: Path,
+    *,
+    pipeline: Any,
+    config: str,
+    run: dict[str, Any],
+    networks: dict[str, nn.Module],
+    state: dict[str, Any],
 ) -> None:
     """Write a checkpoint; it appears in one rename.
 

@@ -31,8 +31,8 @@ def parse_command(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
             raise ValueError(f"`--data.{key}` is missing: the folder of domain {key.upper()}'s training pictures.")
     if first.resume_from_checkpoint is None and checkpoint_folders(output_dir):
         raise ValueError(
-            f"`--output-dir {output_dir}` holds checkpoints of an earlier run: go on with `--resume-from-checkpoint latest`, "
-            "or choose another folder."
+            f"`--output-dir {output_dir}` holds checkpoints of an earlier run: go on with "
+            "`--resume-from-checkpoint latest`, or choose another folder."
         )
     return config, checkpoint
 

@@ -1,8 +1,8 @@
 """The typed configuration of a run, and the strict YAML recipes that fill it.
 
 A recipe is a YAML file with the groups of `TrainConfig`. Command-line flags override it: the run's own fields are flat
-(`--max-train-steps`), the others dotted (`--data.a`). Network blocks are diffusers `config.json` fragments and are edited in
-the recipe, not by flag.
+(`--max-train-steps`), the others dotted (`--data.a`). Network blocks are diffusers `config.json` fragments and are
+edited in the recipe, not by flag.
 """
 
 import dataclasses
@@ -101,8 +101,8 @@ class DataConfig:
         low, high = self.load_size
         if not self.image_size <= low <= high:
             raise ValueError(
-                f"`data.load_size` must be [smallest, largest] with {self.image_size} (`data.image_size`) <= smallest <= "
-                f"largest, got {[low, high]}."
+                f"`data.load_size` must be [smallest, largest] with {self.image_size} (`data.image_size`) <= smallest "
+                f"<= largest, got {[low, high]}."
             )
 
 
@@ -144,8 +144,9 @@ class LrSchedulerConfig:
     """The learning rate over time."""
 
     type: Literal["constant", "linear", "linear_epoch_start"] = "linear"
-    """`linear`: constant, then linear to 0, as the official code until July 2020 and its copies of 2025. `linear_epoch_start`: as the code in
-    between, which steps at an epoch's start: the decay begins one epoch early and the last epoch trains at rate 0."""
+    """`linear`: constant, then linear to 0, as the official code until July 2020 and its copies of 2025.
+    `linear_epoch_start`: as the code in between, which steps at an epoch's start: the decay begins one epoch early and
+    the last epoch trains at rate 0."""
     unit: Literal["epoch", "step"] = "epoch"
     """What `constant` and `decay` count."""
     constant: int = 100
@@ -208,7 +209,8 @@ class TrainConfig:
             path: A YAML file with some of this class's groups; what it does not name keeps its default.
 
         Raises:
-            ValueError: For an unknown key (with the nearest valid name), a value of the wrong type, or no YAML mapping.
+            ValueError: For an unknown key (with the nearest valid name), a value of the wrong type, or no YAML
+            mapping.
         """
         try:
             content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

@@ -6,11 +6,11 @@ from torch.optim.swa_utils import AveragedModel
 
 
 class EmaModel(AveragedModel):
-    """Exponential moving average of a network: parameters and floating-point running statistics; other buffers are copied.
+    """Exponential moving average of a network's parameters and running statistics; other buffers are copied.
 
     Torch's `AveragedModel` either averages every buffer (and so spoils counters and spectral norm's vectors) or copies
-    every one (and so pairs averaged weights with the newest batch-norm statistics). Early on the average follows faster:
-    the decay of update n is `min(decay, (1 + n) / (10 + n))`, so that the random start is forgotten.
+    every one (and so pairs averaged weights with the newest batch-norm statistics). Early on the average follows
+    faster: the decay of update n is `min(decay, (1 + n) / (10 + n))`, so that the random start is forgotten.
 
     Args:
         network: The network to follow; it is copied.

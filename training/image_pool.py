@@ -9,9 +9,9 @@ import torch
 class ImagePool:
     """Up to `size` past pictures, with the official code's rule.
 
-    Until the pool is full, a picture is stored and returned. Then, for each picture, with probability one half a random
-    stored one is returned and replaced by it; otherwise the picture itself is returned, unstored. Size 0 returns what
-    comes.
+    Until the pool is full, a picture is stored and returned. Then, for each picture, with probability one half a
+    random stored one is returned and replaced by it; otherwise the picture itself is returned, unstored. Size 0
+    returns what comes.
 
     Args:
         size: Pictures kept.
@@ -24,7 +24,7 @@ class ImagePool:
         self._random = random.Random(seed)
 
     def query(self, images: torch.Tensor) -> torch.Tensor:
-        """Show new pictures, get pictures to learn from; both `(batch_size, channels, height, width)`, without gradient."""
+        """Show new pictures, get pictures to learn from; both `(batch_size, channels, height, width)`."""
         if self.size == 0:
             return images
         chosen = []

@@ -1,4 +1,4 @@
-"""What the generators and the discriminators minimise (Zhu et al. 2017, section 3). The one place where weights are applied.
+"""What generators and discriminators minimise (Zhu et al. 2017, section 3): the one place where weights are applied.
 
 Everything here is a function of networks and pictures in [-1, 1]; nothing steps an optimiser or keeps a state.
 """
@@ -51,7 +51,8 @@ def generator_objective(
         real_a (`torch.Tensor` of shape `(batch_size, channels_a, height, width)`): Pictures of domain A in [-1, 1].
         real_b (`torch.Tensor` of shape `(batch_size, channels_b, height, width)`): Pictures of domain B in [-1, 1].
         config: Terms and weights.
-        together: Put a translation and an identity through the generator as one batch. The mathematics is the same where
+        together: Put a translation and an identity through the generator as one batch. The mathematics is the same
+        where
             no layer mixes the pictures of a batch (batch norm does), and it is faster.
 
     Returns:

@@ -24,7 +24,9 @@ class Record:
         self.file = output_dir / "log.jsonl"
         if accelerator.is_main_process and self.file.exists():
             lines = self.file.read_text(encoding="utf-8").splitlines()
-            self.file.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= last_step), encoding="utf-8")
+            self.file.write_text(
+                "".join(f"{line}\n" for line in lines if _step_of(line) <= last_step), encoding="utf-8"
+            )
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Record values at a step."""
@@ -37,7 +39,9 @@ class Record:
         """Show pictures, uint8 of shape `(height, width, 3)`, in the tracker."""
         for tracker in self.accelerator.trackers:
             if tracker.name == "tensorboard":
-                tracker.log_images({name: image[None] for name, image in images.items()}, step=step, dataformats="NHWC")
+                tracker.log_images(
+                    {name: image[None] for name, image in images.items()}, step=step, dataformats="NHWC"
+                )
 
 
 def _step_of(line: str) -> float:

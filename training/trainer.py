@@ -74,7 +74,10 @@ class Trainer:
         self.ema = [EmaModel(generator, config.ema.decay) for generator in networks.generators if config.ema.decay > 0]
         self.optimizer_g = make_optimizer(networks.generators, config.optimizer)
         self.optimizer_d = make_optimizer(networks.discriminators, config.optimizer)
-        self.pools = {"a": ImagePool(run.image_pool_size, 2 * run.seed), "b": ImagePool(run.image_pool_size, 2 * run.seed + 1)}
+        self.pools = {
+            "a": ImagePool(run.image_pool_size, 2 * run.seed),
+            "b": ImagePool(run.image_pool_size, 2 * run.seed + 1),
+        }
 
         processes = self.accelerator.num_processes
         self.batch_pictures = run.train_batch_size * run.gradient_accumulation_steps * processes
@@ -121,7 +124,9 @@ class Trainer:
         )
         started = time.monotonic() - self.seconds
         while self.step < self.total_steps:
-            factor = learning_rate_factor(self.config.lr_scheduler, self.step // self.steps_per_epoch + 1, self.step + 1)
+            factor = learning_rate_factor(
+                self.config.lr_scheduler, self.step // self.steps_per_epoch + 1, self.step + 1
+            )
             self._set_learning_rate(factor)
             batches = [self._next_batch() for _ in range(run.gradient_accumulation_steps)]
 
@@ -138,7 +143,9 @@ class Trainer:
             if due or saves or self.device.type == "cpu":  # elsewhere, looking at a value every step would stall
                 scalars = self._scalars(objectives, losses)
                 if due:
-                    record.scalars(self.step, scalars | {"learning_rate": factor * self.config.optimizer.learning_rate})
+                    record.scalars(
+                        self.step, scalars | {"learning_rate": factor * self.config.optimizer.learning_rate}
+                    )
                     bar.set_postfix({"cycle": f"{scalars['cycle_a'] + scalars['cycle_b']:.3f}"})
             if run.validation_steps and (self._due(run.validation_steps) or self.step == self.total_steps):
                 self._sample(record)
@@ -206,7 +213,9 @@ class Trainer:
             discriminator.requires_grad_(True)
         return objectives
 
-    def _discriminator_step(self, batches: list[Batch], objectives: list[GeneratorObjective]) -> dict[str, torch.Tensor]:
+    def _discriminator_step(
+        self, batches: list[Batch], objectives: list[GeneratorObjective]
+    ) -> dict[str, torch.Tensor]:
         """One step of both discriminators, on the pictures that the generators drew before their own step."""
         self.optimizer_d.zero_grad()
         total = dict.fromkeys(("discriminator_a", "discriminator_b"), torch.zeros((), device=self.device))
@@ -311,7 +320,7 @@ class Trainer:
             "step": self.step,
             "epoch": self.step // self.steps_per_epoch + 1,
             "seconds": self.seconds,
-            "positions": {key: self.step * self.batch_pictures for key in ("a", "b")},
+            "positions": dict.fromkeys(("a", "b"), self.step * self.batch_pictures),
             "mixed_precision": self.accelerator.mixed_precision,
             "num_processes": self.accelerator.num_processes,
             "device": self.device.type,
@@ -339,8 +348,8 @@ class Trainer:
     def _announce(self) -> None:
         run = self.config.run
         logger.info(
-            "%s pictures of %s, %s of %s; %d steps of %d pictures (%d an epoch) from step %d; %d process(es) on %s, %s%s%s, "
-            "%d threads, pid %d",
+            "%s pictures of %s, %s of %s; %d steps of %d pictures (%d an epoch) from step %d; %d process(es) on %s, "
+            "%s%s%s, %d threads, pid %d",
             len(self.pictures["a"]),
             self.config.data.domain_a,
             len(self.pictures["b"]),

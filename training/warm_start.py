@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 def load_weights(networks: Networks, source: str) -> None:
     """Load weights into the networks in place; optimisers, schedule and steps start anew.
 
-    A pipeline gives the generators it has (the averaged ones, where EMA was on), a checkpoint of ours the discriminators
-    too.
+    A pipeline gives the generators it has (the averaged ones, where EMA was on), a checkpoint of ours the
+    discriminators too.
 
     Args:
         networks: The networks to fill.

@@ -13,7 +13,8 @@ def adversarial_loss(prediction: torch.Tensor, target_is_real: bool, kind: Adver
     """How far scores are from "real" (1) or "fake" (0).
 
     `"lsgan"`: mean of `(prediction - target)²` (Mao et al. 2017, eq. 9 with a = 0, b = c = 1). `"vanilla"`: binary
-    cross-entropy of logits (Goodfellow et al. 2014, in the form of section 3 that does not saturate for the generator).
+    cross-entropy of logits (Goodfellow et al. 2014, in the form of section 3 that does not saturate for the
+    generator).
 
     Args:
         prediction (`torch.Tensor` of any shape): Unbounded scores of a discriminator.

@@ -53,8 +53,8 @@ def patch_descriptors(
         height, width = level.shape[-2:]
         if min(height, width) < patch_size:
             raise ValueError(
-                f"Pictures must be at least {patch_size * 2 ** (num_levels - 1)} pixels high and wide for {num_levels} levels, "
-                f"got {tuple(images.shape[-2:])}."
+                f"Pictures must be at least {patch_size * 2 ** (num_levels - 1)} pixels high and wide for "
+                f"{num_levels} levels, got {tuple(images.shape[-2:])}."
             )
         patches = level.unfold(2, patch_size, 1).unfold(3, patch_size, 1)  # (B, C, rows, columns, P, P)
         rows = torch.randint(height - patch_size + 1, (len(level), num_patches), generator=random)
@@ -69,8 +69,8 @@ def sliced_wasserstein(
 ) -> float:
     """Sliced Wasserstein-1 distance of two sets of patches; lower is better.
 
-    Channels are first normalised with the target's mean and standard deviation. Sets of different sizes are compared at the
-    quantiles of the smaller one.
+    Channels are first normalised with the target's mean and standard deviation. Sets of different sizes are compared
+    at the quantiles of the smaller one.
 
     Args:
         descriptors (`torch.Tensor` of shape `(n, channels, patch_size, patch_size)`): One set.
@@ -107,8 +107,13 @@ def sliced_wasserstein_pyramid(
         One distance a level; their mean is the usual single figure.
     """
     ours, theirs = (
-        [torch.cat(level) for level in zip(*(patch_descriptors(batch, num_levels, seed=seed + index)
-         for index, batch in enumerate(batches)), strict=True)]
+        [
+            torch.cat(level)
+            for level in zip(
+                *(patch_descriptors(batch, num_levels, seed=seed + index) for index, batch in enumerate(batches)),
+                strict=True,
+            )
+        ]
         for batches in (images, targets)
     )
     return [sliced_wasserstein(mine, target, seed=seed) for mine, target in zip(ours, theirs, strict=True)]

@@ -117,8 +117,8 @@ class Upsample2x(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Repeat each value in a square of four."""
         if _traced_for_speed():
-            # The backward of these copies is a sum. That of `interpolate` is compiled to a scatter, several times slower
-            # and, in bf16 with channels_last (torch 2.13, CPU), not a number.
+            # The backward of these copies is a sum. That of `interpolate` is compiled to a scatter, several times
+            # slower and, in bf16 with channels_last (torch 2.13, CPU), not a number.
             x = torch.stack([x, x], dim=3).flatten(2, 3)
             return torch.stack([x, x], dim=4).flatten(3, 4)
         return F.interpolate(x, scale_factor=2, mode="nearest")

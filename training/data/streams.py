@@ -1,7 +1,7 @@
 """Two unpaired, endless streams of training examples whose whole state is a number each.
 
-The order of a domain's epoch is a function of (seed, domain, epoch), an example's augmentation one of (seed, domain, epoch,
-picture). So a stream is resumed by its position alone, whatever its workers had read ahead.
+The order of a domain's epoch is a function of (seed, domain, epoch), an example's augmentation one of (seed, domain,
+epoch, picture). So a stream is resumed by its position alone, whatever its workers had read ahead.
 """
 
 import logging
@@ -65,7 +65,9 @@ class DomainDataset(Dataset[tuple[torch.Tensor, dict[str, str]]]):
                 continue
             rng = np.random.default_rng([self.seed, self.domain, key.epoch, index])
             return torch.from_numpy(self.processor.to_array(augment(image, self.config, rng))), bad
-        raise ValueError(f"None of the {len(self.pictures)} pictures could be read; the first: {next(iter(bad.values()))}")
+        raise ValueError(
+            f"None of the {len(self.pictures)} pictures could be read; the first: {next(iter(bad.values()))}"
+        )
 
 
 class StreamBatches(Sampler[list[Key]]):
