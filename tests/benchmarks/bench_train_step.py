@@ -1,0 +1,114 @@
+"""How long a training step takes, tuned against plain.
+
+Plain is the official code's form: fp32, eager, each pass on its own, contiguous memory. Tuned is what
+`--mixed-precision bf16 --compile` does: bf16 autocast, compiled networks, identity and translation in one batch, real
+and fake in one batch. The two take turns in one process, so that a busy machine is busy for both: trust the ratio.
+
+    python tests/benchmarks/bench_train_step.py
+    python tests/benchmarks/bench_train_step.py --recipe summer2winter_light --rounds 10
+"""
+
+import contextlib
+import copy
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import tyro
+from torch import nn
+
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from training.builders import build_networks  # noqa: E402
+from training.config import TrainConfig, recipe_path  # noqa: E402
+from training.image_pool import ImagePool  # noqa: E402
+from training.objectives import Networks, discriminator_objective, generator_objective  # noqa: E402
+from training.optimizers import make_optimizer  # noqa: E402
+
+
+def main(recipe: str = "summer2winter", rounds: int = 5, channels_last: bool = False) -> None:
+    """Time training steps on random pictures.
+
+    Args:
+        recipe: Networks, losses, batch and picture size.
+        rounds: Counted steps of each form; two more of each warm up.
+        channels_last: Memory layout of the tuned form.
+    """
+    config = TrainConfig.from_yaml(recipe_path(recipe))
+    torch.manual_seed(0)
+    networks = build_networks(config)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    plain = step(config, copy.deepcopy(networks), device, tuned=False, layout=torch.contiguous_format)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    tuned = step(config, networks, device, tuned=True, layout=layout)
+    start = time.perf_counter()
+    tuned()
+    compiling = time.perf_counter() - start
+    plain(), plain(), tuned()
+    times: dict[str, list[float]] = {"plain": [], "tuned": []}
+    for _ in range(rounds):
+        for name, run in (("plain", plain), ("tuned", tuned)):
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    ratios = [a / b for a, b in zip(times["plain"], times["tuned"], strict=True)]
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(
+        f"{recipe}: {config.data.image_size}², batch {config.run.train_batch_size}, torch {torch.__version__}, "
+        f"{platform.machine()}, {where}, load {os.getloadavg()[0]:.1f}"
+    )
+    for name, values in times.items():
+        print(f"{name}: median {statistics.median(values):.3f} s ({min(values):.3f} to {max(values):.3f})")
+    print(f"ratio: median {statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(f"first tuned step, with compilation: {compiling:.0f} s")
+
+
+def step(
+    config: TrainConfig, networks: Networks, device: torch.device, *, tuned: bool, layout: torch.memory_format
+) -> Callable[[], None]:
+    """A function that makes one whole training step: both generators, both pools, both discriminators."""
+    for network in [*networks.generators, *networks.discriminators]:
+        nn.Module.to(network.train(), device, memory_format=layout)
+        if tuned:
+            network.compile()
+    optimizer_g = make_optimizer(networks.generators, config.optimizer)
+    optimizer_d = make_optimizer(networks.discriminators, config.optimizer)
+    pools = {key: ImagePool(config.run.image_pool_size) for key in ("a", "b")}
+    shape = (config.run.train_batch_size, 3, config.data.image_size, config.data.image_size)
+    real_a, real_b = ((torch.rand(shape, device=device) * 2 - 1).to(memory_format=layout) for _ in range(2))
+
+    def run() -> None:
+        half = torch.autocast(device.type, torch.bfloat16) if tuned else contextlib.nullcontext()
+        for discriminator in networks.discriminators:
+            discriminator.requires_grad_(False)
+        optimizer_g.zero_grad()
+        with half:
+            objective = generator_objective(networks, real_a, real_b, config.losses, together=tuned)
+        objective.loss.backward()
+        optimizer_g.step()
+        for discriminator in networks.discriminators:
+            discriminator.requires_grad_(True)
+        optimizer_d.zero_grad()
+        for judge, real, fake in (
+            (networks.discriminator_b, real_b, pools["b"].query(objective.fake_b)),
+            (networks.discriminator_a, real_a, pools["a"].query(objective.fake_a)),
+        ):
+            with half:
+                loss = discriminator_objective(judge, real, fake, config.losses, together=tuned)
+            loss.backward()
+        optimizer_d.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
