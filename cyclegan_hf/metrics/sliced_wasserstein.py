@@ -47,15 +47,16 @@ def patch_descriptors(
     Raises:
         ValueError: If the pictures are too small for a patch at the coarsest level.
     """
+    smallest = (patch_size - 1) * 2 ** (num_levels - 1) + 1
+    if min(images.shape[-2:]) < smallest:
+        raise ValueError(
+            f"Pictures must be at least {smallest} pixels high and wide for {num_levels} levels, got "
+            f"{tuple(images.shape[-2:])}."
+        )
     random = torch.Generator().manual_seed(seed)
     descriptors = []
     for level in laplacian_pyramid(images.float(), num_levels):
         height, width = level.shape[-2:]
-        if min(height, width) < patch_size:
-            raise ValueError(
-                f"Pictures must be at least {patch_size * 2 ** (num_levels - 1)} pixels high and wide for "
-                f"{num_levels} levels, got {tuple(images.shape[-2:])}."
-            )
         patches = level.unfold(2, patch_size, 1).unfold(3, patch_size, 1)  # (B, C, rows, columns, P, P)
         rows = torch.randint(height - patch_size + 1, (len(level), num_patches), generator=random)
         columns = torch.randint(width - patch_size + 1, (len(level), num_patches), generator=random)
@@ -127,7 +128,9 @@ def _blur(images: torch.Tensor) -> torch.Tensor:
 
 def _quantiles(ordered: torch.Tensor, count: int) -> torch.Tensor:
     """`count` evenly spaced quantiles of each column of a sorted `(n, columns)` tensor, interpolated."""
-    places = (torch.arange(count) + 0.5) / count * len(ordered) - 0.5
+    if count == len(ordered):
+        return ordered
+    places = (torch.arange(count, dtype=torch.float64) + 0.5) / count * len(ordered) - 0.5
     low = places.floor().clamp(0, len(ordered) - 1).long()
     high = (low + 1).clamp(max=len(ordered) - 1)
-    return ordered[low].lerp(ordered[high], (places - low)[:, None].clamp(0, 1))
+    return ordered[low].lerp(ordered[high], (places - low)[:, None].to(ordered))

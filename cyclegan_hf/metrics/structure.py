@@ -20,7 +20,17 @@ def edge_agreement(images: torch.Tensor, translations: torch.Tensor) -> torch.Te
 
     Returns:
         Tensor of shape `(batch_size,)` in [-1, 1]; 0 for a picture without edges.
+
+    Raises:
+        ValueError: If the shapes differ, or the pictures are below 8×8 pixels: too few blocks to correlate.
     """
+    if images.shape != translations.shape:
+        raise ValueError(
+            f"Expected pictures and translations of one shape, got {tuple(images.shape)} and "
+            f"{tuple(translations.shape)}."
+        )
+    if min(images.shape[-2:]) < 8:
+        raise ValueError(f"Pictures must be at least 8 pixels high and wide, got {tuple(images.shape[-2:])}.")
     ours, theirs = (F.avg_pool2d(_sobel_magnitude(x.float()), 4).flatten(1) for x in (images, translations))
     return F.cosine_similarity(ours - ours.mean(1, keepdim=True), theirs - theirs.mean(1, keepdim=True), dim=1)
 
