@@ -65,6 +65,14 @@ class RunConfig:
     report_to: Literal["tensorboard", "none"] = "tensorboard"
     """Tracker for scalars and samples. The JSONL log is always written."""
 
+    def __post_init__(self) -> None:
+        positive = ("num_train_epochs", "max_train_steps", "train_batch_size", "gradient_accumulation_steps")
+        positive += ("num_threads", "logging_steps", "num_validation_images", "checkpoints_total_limit")
+        _check_least(self, "", dict.fromkeys(positive, 1))
+        _check_least(
+            self, "", dict.fromkeys(("seed", "image_pool_size", "validation_steps", "checkpointing_steps"), 0)
+        )
+
 
 @dataclass(kw_only=True)
 class DataConfig:
@@ -96,8 +104,12 @@ class DataConfig:
     """Share of a domain's pictures that may be unreadable before the run stops; one always may."""
 
     def __post_init__(self) -> None:
-        if self.image_size < 1:
-            raise ValueError(f"`data.image_size` must be at least 1, got {self.image_size}.")
+        _check_least(self, "data.", {"image_size": 1, "num_workers": 0, "max_bad_share": 0})
+        if not (self.domain_a and self.domain_b) or self.domain_a == self.domain_b:
+            raise ValueError(
+                "`data.domain_a` and `data.domain_b` must be two different names, got "
+                f"{self.domain_a!r} and {self.domain_b!r}."
+            )
         low, high = self.load_size
         if not self.image_size <= low <= high:
             raise ValueError(
@@ -120,9 +132,7 @@ class LossConfig:
     """Weight of the identity terms as a share of `lambda_a` and `lambda_b`; 0 turns them off."""
 
     def __post_init__(self) -> None:
-        for name in ("lambda_a", "lambda_b", "lambda_identity"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`losses.{name}` must not be negative, got {getattr(self, name)}.")
+        _check_least(self, "losses.", {"lambda_a": 0, "lambda_b": 0, "lambda_identity": 0})
 
 
 @dataclass(kw_only=True)
@@ -137,6 +147,12 @@ class OptimizerConfig:
     """Decay of the second moment."""
     adam_epsilon: float = 1e-8
     """Added to the second moment's root."""
+
+    def __post_init__(self) -> None:
+        _check_least(self, "optimizer.", {"learning_rate": 0, "adam_epsilon": 0})
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`optimizer.{name}` must be in [0, 1), got {getattr(self, name)}.")
 
 
 @dataclass(kw_only=True)
@@ -153,6 +169,9 @@ class LrSchedulerConfig:
     """Epochs (or steps) at the full rate."""
     decay: int = 100
     """Epochs (or steps) over which the rate falls to 0."""
+
+    def __post_init__(self) -> None:
+        _check_least(self, "lr_scheduler.", {"constant": 0, "decay": 0})
 
 
 @dataclass(kw_only=True)
@@ -176,6 +195,9 @@ class InitConfig:
     gain: float = 0.02
     """Standard deviation of `normal`, gain of the others."""
 
+    def __post_init__(self) -> None:
+        _check_least(self, "init.", {"gain": 0})
+
 
 def _resnet() -> dict[str, Any]:
     return {"_class_name": "ResnetGenerator"}
@@ -187,7 +209,12 @@ def _patch() -> dict[str, Any]:
 
 @dataclass(kw_only=True)
 class TrainConfig:
-    """Train a CycleGAN on two unpaired domains."""
+    """Train a CycleGAN on two unpaired domains.
+
+    For example:
+        accelerate launch training/train.py --recipe summer2winter --data.a A --data.b B --output-dir runs/s2w
+        accelerate launch training/train.py --output-dir runs/s2w --resume-from-checkpoint latest
+    """
 
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -209,22 +236,32 @@ class TrainConfig:
             path: A YAML file with some of this class's groups; what it does not name keeps its default.
 
         Raises:
-            ValueError: For an unknown key (with the nearest valid name), a value of the wrong type, or no YAML
-            mapping.
+            ValueError: For an unknown key (with the nearest valid name), a value of the wrong type or out of range,
+                or no YAML mapping.
         """
         try:
             content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise ValueError(f"Expected a recipe at {path}, found no file.") from error
+        except (OSError, UnicodeError) as error:
+            raise ValueError(f"Expected a recipe at {path}, which cannot be read: {error}.") from error
         except yaml.YAMLError as error:
             raise ValueError(f"Expected YAML in {path}: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise ValueError(f"Expected a mapping of groups in {path}, got {type(content).__name__}.")
         return _build(cls, content, "")
 
+    def without_places(self) -> "TrainConfig":
+        """The same settings without the folders of this machine: what may be published."""
+        places = dict.fromkeys(("a", "b", "test_a", "test_b"))
+        run = dataclasses.replace(
+            self.run, output_dir=RunConfig().output_dir, resume_from_checkpoint=None, warm_start=None
+        )
+        return dataclasses.replace(self, run=run, data=dataclasses.replace(self.data, **places))
+
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `from_yaml` reads back."""
-        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False, width=119)
+        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False, allow_unicode=True, width=119)
 
 
 def recipe_path(name: str) -> Path:
@@ -244,10 +281,18 @@ def recipe_path(name: str) -> Path:
     return path
 
 
+def _check_least(config: Any, prefix: str, least: dict[str, int]) -> None:
+    """Refuse numbers below what their fields allow; those that are not set are left alone."""
+    for name, limit in least.items():
+        value = getattr(config, name)
+        if value is not None and not value >= limit:  # written so that NaN is refused too
+            raise ValueError(f"`{prefix}{name}` must be at least {limit}, got {value}.")
+
+
 def _build(cls: type, content: Any, key: str) -> Any:
     """An instance of the dataclass `cls` from a mapping; `key` is the mapping's place in the file."""
     if not isinstance(content, dict):
-        raise ValueError(f"`{key}` must be a mapping, got {content!r}.")
+        raise ValueError(f"`{key.rstrip('.')}` must be a mapping, got {content!r}.")
     hints = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
     for name in content:
@@ -265,6 +310,8 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     if origin in (types.UnionType, typing.Union):  # X | None is the only union here
         return None if value is None else _value(args[0], value, key)
     if origin is Literal:
+        if value is False and "no" in args:
+            return "no"  # YAML 1.1's reading of a bare no
         if value in args:
             return value
         raise ValueError(f"`{key}` must be one of {', '.join(map(repr, args))}, got {value!r}.")
