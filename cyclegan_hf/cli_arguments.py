@@ -45,7 +45,7 @@ def bind_verb(
     except SystemExit as stop:
         if not stop.code:  # --help
             return lambda: 0
-        raise ValueError(_without_box(complaint.getvalue())) from None
+        raise ValueError(without_box(complaint.getvalue())) from None
 
 
 def _deferred(verb: Verb, chosen: bool) -> Callable[..., Callable[[], int]]:
@@ -58,7 +58,7 @@ def _deferred(verb: Verb, chosen: bool) -> Callable[..., Callable[[], int]]:
     return bind
 
 
-def _without_box(complaint: str) -> str:
+def without_box(complaint: str) -> str:
     """Makes one line of tyro's complaint, which is a box with a title, rules and, on a terminal, colours."""
     complaint = re.sub(r"\x1b\[[0-9;]*m", "", complaint)
     rows = [row.strip("╭╮╰╯│─ ") for row in complaint.splitlines() if not row.startswith("╭")]

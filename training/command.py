@@ -1,10 +1,14 @@
 """From the command line to a configuration: recipe or checkpoint first, flags on top."""
 
 import argparse
+import contextlib
+import io
 from pathlib import Path
 
 import tyro
 
+from cyclegan_hf.cli_arguments import without_box
+from cyclegan_hf.pipelines.storage import INDEX_NAME
 from training.checkpointing import CONFIG_NAME, STATE_FOLDER, checkpoint_folders, find_checkpoint
 from training.config import TrainConfig, recipe_path
 
@@ -16,30 +20,53 @@ def parse_command(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
         arguments: The command line without the program.
 
     Raises:
-        ValueError: If the recipe or checkpoint is missing or wrong, or the output folder holds another run.
+        ValueError: If a flag, the recipe or the checkpoint is missing or wrong, or the output folder holds another
+            run.
+        SystemExit: After `--help`.
     """
     first = _first_look(arguments)
-    output_dir = Path(first.output_dir or TrainConfig().run.output_dir)
-    checkpoint = find_checkpoint(first.resume_from_checkpoint, output_dir) if first.resume_from_checkpoint else None
+    default = TrainConfig.from_yaml(recipe_path(first.recipe)) if first.recipe else TrainConfig()
+    resume = first.resume_from_checkpoint or default.run.resume_from_checkpoint
+    checkpoint = find_checkpoint(resume, Path(first.output_dir or default.run.output_dir)) if resume else None
     if checkpoint is not None:
         default = TrainConfig.from_yaml(checkpoint / STATE_FOLDER / CONFIG_NAME)
-    else:
-        default = TrainConfig.from_yaml(recipe_path(first.recipe)) if first.recipe else TrainConfig()
-    config = tyro.cli(TrainConfig, default=default, args=arguments, prog="train.py")
+    config = _parse(arguments, default)
+    config.run.resume_from_checkpoint = None  # said to this command, not a property of the run that it saves
     for key in ("a", "b"):
         if getattr(config.data, key) is None:
             raise ValueError(f"`--data.{key}` is missing: the folder of domain {key.upper()}'s training pictures.")
-    if first.resume_from_checkpoint is None and checkpoint_folders(output_dir):
-        raise ValueError(
-            f"`--output-dir {output_dir}` holds checkpoints of an earlier run: go on with "
-            "`--resume-from-checkpoint latest`, or choose another folder."
-        )
+    _check_output_dir(Path(config.run.output_dir), checkpoint)
     return config, checkpoint
 
 
 def _first_look(arguments: list[str]) -> argparse.Namespace:
     """The three flags that decide where the others' defaults come from."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("recipe", "output-dir", "resume-from-checkpoint"):
-        parser.add_argument(f"--{flag}", f"--{flag.replace('-', '_')}", dest=flag.replace("-", "_"))
+    for flag in ("recipe", "output-dir", "resume-from-checkpoint"):  # without a value: the second look complains
+        parser.add_argument(f"--{flag}", f"--{flag.replace('-', '_')}", dest=flag.replace("-", "_"), nargs="?")
     return parser.parse_known_args(arguments)[0]
+
+
+def _parse(arguments: list[str], default: TrainConfig) -> TrainConfig:
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(TrainConfig, default=default, args=arguments, prog="train.py")
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        raise ValueError(without_box(complaint.getvalue())) from None
+
+
+def _check_output_dir(output_dir: Path, checkpoint: Path | None) -> None:
+    """Refuse to mix two runs, or two stretches of one run, in a folder."""
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ValueError(f"`--output-dir` must be a folder; {output_dir} is a file.")
+    folders = checkpoint_folders(output_dir)
+    if folders and (checkpoint is None or checkpoint.resolve() != folders[-1].resolve()):
+        raise ValueError(
+            f"`--output-dir {output_dir}` holds {folders[-1].name} of an earlier run: go on from it with "
+            "`--resume-from-checkpoint latest`, remove it, or choose another folder."
+        )
+    if checkpoint is None and (output_dir / INDEX_NAME).exists():
+        raise ValueError(f"`--output-dir {output_dir}` holds a finished pipeline: choose another folder.")

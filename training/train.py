@@ -1,12 +1,10 @@
-"""Train a CycleGAN.
-
-accelerate launch training/train.py --recipe summer2winter --data.a A --data.b B --output-dir runs/s2w
-accelerate launch training/train.py --output-dir runs/s2w --resume-from-checkpoint latest
-"""
+"""Entry of a training run: `accelerate launch training/train.py --help` shows what it takes."""
 
 import logging
 import sys
 from pathlib import Path
+
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 
 # `accelerate launch training/train.py` puts training/ first on the path; the packages lie beside it.
@@ -21,9 +19,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     try:
         config, checkpoint = parse_command(sys.argv[1:])
-        Trainer(config, checkpoint).train()
+        with logging_redirect_tqdm():  # a line of the log goes above the progress bar, not into it
+            Trainer(config, checkpoint).train()
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # what a shell calls a program that was interrupted
 
 
 if __name__ == "__main__":
