@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+from cyclegan_hf.picture_files import READABLE
 
 
 def list_pictures(folder: str | Path, key: str) -> list[Path]:
-    """The picture files of a folder and its sub-folders, sorted by path.
+    """The picture files of a folder and its sub-folders, hidden ones left out, sorted by path.
 
     Args:
         folder: The folder.
@@ -21,12 +20,12 @@ def list_pictures(folder: str | Path, key: str) -> list[Path]:
         raise ValueError(f"`{key}` must be a folder of pictures; {folder} does not exist.")
     if not root.is_dir():
         raise ValueError(f"`{key}` must be a folder of pictures; {folder} is a file.")
+    files = [path for path in root.rglob("*") if path.is_file()]
     pictures = sorted(
         path
-        for path in root.rglob("*")
-        if path.suffix.lower() in EXTENSIONS and path.is_file() and not path.name.startswith(".")
+        for path in files
+        if path.suffix.lower() in READABLE and not any(part[0] == "." for part in path.relative_to(root).parts)
     )
     if not pictures:
-        found = sum(path.is_file() for path in root.rglob("*"))
-        raise ValueError(f"`{key}` must be a folder of pictures; {folder} holds none (files of other kinds: {found}).")
+        raise ValueError(f"`{key}` must be a folder of pictures; {folder} holds none (other files: {len(files)}).")
     return pictures

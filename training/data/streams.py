@@ -29,10 +29,15 @@ class Key(NamedTuple):
     index: int
 
 
-class DomainDataset(Dataset[tuple[torch.Tensor, dict[str, str]]]):
+Example = tuple[torch.Tensor | None, dict[str, str]]
+"""A picture in model space (or none, where none could be read), and the fault of each unreadable file by its path."""
+
+
+class DomainDataset(Dataset[Example]):
     """The training examples of one domain, by `Key`.
 
-    An unreadable picture gives its place to the next one, and its path and fault are returned beside the example.
+    An unreadable picture gives its place to the next one. Nothing is raised: an error that leaves a loader's process
+    arrives with that process's traceback in its message.
 
     Args:
         pictures: The domain's files.
@@ -54,7 +59,7 @@ class DomainDataset(Dataset[tuple[torch.Tensor, dict[str, str]]]):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, dict[str, str]]:
+    def __getitem__(self, key: Key) -> Example:
         bad: dict[str, str] = {}
         for offset in range(len(self.pictures)):
             index = (key.index + offset) % len(self.pictures)
@@ -65,9 +70,7 @@ class DomainDataset(Dataset[tuple[torch.Tensor, dict[str, str]]]):
                 continue
             rng = np.random.default_rng([self.seed, self.domain, key.epoch, index])
             return torch.from_numpy(self.processor.to_array(augment(image, self.config, rng))), bad
-        raise ValueError(
-            f"None of the {len(self.pictures)} pictures could be read; the first: {next(iter(bad.values()))}"
-        )
+        return None, bad
 
 
 class StreamBatches(Sampler[list[Key]]):
@@ -111,11 +114,12 @@ class StreamBatches(Sampler[list[Key]]):
             first += self.batch_size * self.num_processes
 
 
-def _collate(examples: list[tuple[torch.Tensor, dict[str, str]]]) -> tuple[torch.Tensor, dict[str, str]]:
+def _collate(examples: list[Example]) -> Example:
     bad: dict[str, str] = {}
     for _, faults in examples:
         bad |= faults
-    return torch.stack([example for example, _ in examples]), bad
+    pictures = [picture for picture, _ in examples if picture is not None]
+    return torch.stack(pictures) if len(pictures) == len(examples) else None, bad
 
 
 class DomainStream:
@@ -133,7 +137,7 @@ class DomainStream:
         self.dataset = dataset
         self.position = start
         self._step = batch_size * num_processes
-        self._bad: set[str] = set()
+        self._bad: dict[str, str] = {}
         keys = StreamBatches(len(dataset), batch_size, dataset.seed, dataset.domain, start, rank, num_processes)
         workers = dataset.config.num_workers
         loader = DataLoader(
@@ -142,6 +146,7 @@ class DomainStream:
             num_workers=workers,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # a loader draws a number at its start: not from the networks' generator
         )
         self._batches = iter(loader)
 
@@ -154,12 +159,13 @@ class DomainStream:
         batch, bad = next(self._batches)
         self.position += self._step
         new = {path: fault for path, fault in bad.items() if path not in self._bad}
-        self._bad |= new.keys()
-        for fault in new.values():
-            logger.warning("Skipped a picture (%d of this domain so far): %s", len(self._bad), fault)
-        if len(self._bad) > max(1, self.dataset.config.max_bad_share * len(self.dataset)):
+        self._bad |= new
+        share = self.dataset.config.max_bad_share
+        if batch is None or len(self._bad) > max(1, share * len(self.dataset)):
             raise ValueError(
                 f"{len(self._bad)} of {len(self.dataset)} pictures could not be read, more than `data.max_bad_share` "
-                f"({self.dataset.config.max_bad_share:g}) allows: {', '.join(sorted(self._bad))}"
+                f"({share:g}) allows: {'; '.join(list(self._bad.values())[-3:])}"
             )
+        for number, fault in enumerate(new.values(), start=len(self._bad) - len(new) + 1):
+            logger.warning("Skipped a picture (%d of this domain so far): %s", number, fault)
         return batch
