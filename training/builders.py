@@ -23,8 +23,8 @@ def build_networks(config: TrainConfig) -> Networks:
     """The four networks, initialised, in the order in which the official code draws their weights.
 
     Raises:
-        ValueError: For blocks that name no class of ours or arguments that it does not take, and for an identity loss
-            between domains of different channels.
+        ValueError: For blocks that name no class of ours or arguments that it does not take, for an identity loss
+            between domains of different channels, and for scores that the adversarial loss does not take.
     """
     forward = config.generator
     channels_a, channels_b = forward.get("in_channels", 3), forward.get("out_channels", 3)
@@ -32,6 +32,14 @@ def build_networks(config: TrainConfig) -> Networks:
         raise ValueError(
             f"`losses.lambda_identity` must be 0 where the domains' channels differ ({channels_a} and {channels_b}): "
             "a picture of one domain cannot go through the generator for the other."
+        )
+    for key, channels in (("in_channels", channels_a), ("out_channels", channels_b)):
+        if channels not in (1, 3):
+            raise ValueError(f"`generator.{key}` must be 1 or 3, for grey or colour pictures, got {channels}.")
+    if config.losses.adversarial == "vanilla" and config.discriminator.get("output_activation", "none") != "none":
+        raise ValueError(
+            "`losses.adversarial: vanilla` takes unbounded scores: `discriminator.output_activation` must be 'none', "
+            f"got {config.discriminator['output_activation']!r}."
         )
     backward = forward | {"in_channels": channels_b, "out_channels": channels_a}
     networks = Networks(
@@ -53,9 +61,13 @@ def image_processors(config: TrainConfig) -> tuple[ImageProcessor, ImageProcesso
     return ImageProcessor(num_channels=channels_a, size=size), ImageProcessor(num_channels=channels_b, size=size)
 
 
-def mixes_batch(config: TrainConfig) -> bool:
+def mixes_batch(networks: Networks) -> bool:
     """Whether a layer mixes the pictures of a batch, so that two passes may not be put into one."""
-    return "batch" in (config.generator.get("norm_type"), config.discriminator.get("norm_type"))
+    return any(
+        isinstance(layer, nn.BatchNorm2d)
+        for network in [*networks.generators, *networks.discriminators]
+        for layer in network.modules()
+    )
 
 
 def _build(classes: dict[str, Any], block: dict[str, Any], key: str) -> nn.Module:
@@ -67,7 +79,10 @@ def _build(classes: dict[str, Any], block: dict[str, Any], key: str) -> nn.Modul
     unknown = [argument for argument in arguments if argument not in known]
     if unknown:
         raise ValueError(f"`{key}.{unknown[0]}` is no argument of {name}; it takes {', '.join(list(known)[1:])}.")
-    return classes[name](**arguments)
+    try:
+        return classes[name](**arguments)
+    except TypeError as error:  # a value of the wrong type: only the class knows what it takes
+        raise ValueError(f"`{key}`: {name} cannot be built from {arguments}: {error}.") from error
 
 
 def _check_size(networks: Networks, size: int) -> None:

@@ -11,8 +11,10 @@ checkpoint-<step>/
 ```
 """
 
+import io
 import json
 import logging
+import pickle
 import random
 import shutil
 from pathlib import Path
@@ -20,10 +22,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from cyclegan_hf.pipelines.storage import whole_folder
+from cyclegan_hf.pipelines.storage import one_line, whole_folder
 
 
 logger = logging.getLogger(__name__)
@@ -81,11 +84,8 @@ def save_checkpoint(
         OSError: If it cannot be written (a full disk); nothing stays behind then.
         ValueError: If a weight is not finite: the checkpoint before this one is the last good one.
     """
-    for name, network in networks.items():
-        for key, tensor in network.state_dict().items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise ValueError(f"`{name}.{key}` holds NaN or infinite values: this step is not saved.")
-    if folder.exists():  # left by a run that was resumed from an earlier step
+    check_finite(networks)
+    if folder.exists():  # no checkpoint: the run has none later than the one that it went on from
         shutil.rmtree(folder)
     with whole_folder(folder) as temporary:
         pipeline.save_pretrained(temporary)
@@ -95,25 +95,55 @@ def save_checkpoint(
         for name, network in networks.items():
             tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
             save_file(tensors, home / f"{name}.safetensors")
-        torch.save(state, home / "state.pt")
+        buffer = io.BytesIO()  # torch's own writer says "unexpected pos" of a full disk
+        torch.save(state, buffer)
+        (home / "state.pt").write_bytes(buffer.getbuffer())
         (home / RUN_NAME).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
 
 
-def load_checkpoint(folder: Path, networks: dict[str, nn.Module]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Load the networks in place; returns what `save_checkpoint` got as `run` and `state`."""
-    home = folder / STATE_FOLDER
+def check_finite(networks: dict[str, nn.Module]) -> None:
+    """Refuse weights that are not to be saved.
+
+    Raises:
+        ValueError: If one is not finite; the message names the tensor.
+    """
     for name, network in networks.items():
-        network.load_state_dict(load_file(home / f"{name}.safetensors"))
-    run = json.loads((home / RUN_NAME).read_text(encoding="utf-8"))
-    return run, torch.load(home / "state.pt", weights_only=True, map_location="cpu")
+        for key, tensor in network.state_dict().items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise ValueError(f"`{name}.{key}` holds NaN or infinite values: this step is not saved.")
+
+
+def load_checkpoint(folder: Path, networks: dict[str, nn.Module]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Load the networks in place; returns what `save_checkpoint` got as `run` and `state`.
+
+    Raises:
+        ValueError: If a file is missing or damaged, or does not fit the networks.
+    """
+    home = folder / STATE_FOLDER
+    try:
+        for name, network in networks.items():
+            network.load_state_dict(load_file(home / f"{name}.safetensors"))
+        run = json.loads((home / RUN_NAME).read_text(encoding="utf-8"))
+        return run, torch.load(home / "state.pt", weights_only=True, map_location="cpu")
+    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{folder} cannot be resumed from: {one_line(error)}") from error
 
 
 def rotate(output_dir: Path, limit: int | None) -> None:
     """Remove the oldest checkpoints until `limit` remain."""
     folders = checkpoint_folders(output_dir)
-    for folder in folders[: len(folders) - limit] if limit is not None else []:
+    for folder in folders[: max(0, len(folders) - limit)] if limit is not None else []:
         logger.info("Removing %s: `--checkpoints-total-limit` is %d.", folder.name, limit)
-        shutil.rmtree(folder)
+        hidden = folder.with_name(f".{folder.name}.tmp")  # a kill in between leaves no half of a checkpoint
+        folder.rename(hidden)
+        shutil.rmtree(hidden)
+
+
+def remove_leftovers(output_dir: Path) -> None:
+    """Remove the temporary folders of a run that was killed while it saved."""
+    for pattern in (".checkpoint-*.tmp", f".{output_dir.name}.*.tmp"):
+        for folder in output_dir.glob(pattern):
+            shutil.rmtree(folder)
 
 
 def random_state() -> dict[str, Any]:

@@ -52,8 +52,7 @@ def generator_objective(
         real_b (`torch.Tensor` of shape `(batch_size, channels_b, height, width)`): Pictures of domain B in [-1, 1].
         config: Terms and weights.
         together: Put a translation and an identity through the generator as one batch. The mathematics is the same
-        where
-            no layer mixes the pictures of a batch (batch norm does), and it is faster.
+            where no layer mixes the pictures of a batch (batch norm does), and it is faster.
 
     Returns:
         The weighted loss, the terms, and the fakes for the discriminators.

@@ -1,16 +1,43 @@
 """Sample grids: a row a picture, with its translation, the way back, and what the other generator leaves of it."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from cyclegan_hf.image_io import open_image
+from cyclegan_hf.picture_files import save_picture
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 
 
 COLUMNS = ("input", "translation", "cycle", "identity")
 _MARGIN, _HEADER = 4, 18
+
+logger = logging.getLogger(__name__)
+
+
+def choose_samples(files: list[Path], count: int) -> list[Path]:
+    """The first `count` pictures that can be read.
+
+    Raises:
+        ValueError: If none can be.
+    """
+    chosen: list[Path] = []
+    fault = ""
+    for path in files:
+        if len(chosen) == count:
+            break
+        try:
+            open_image(path)
+        except ValueError as error:
+            fault = str(error)
+            logger.warning("Not shown in the samples: %s", fault)
+        else:
+            chosen.append(path)
+    if not chosen:
+        raise ValueError(f"None of {len(files)} pictures can be read, the last: {fault}")
+    return chosen
 
 
 def sample_grid(
@@ -23,11 +50,14 @@ def sample_grid(
         pictures: The files.
         direction: `"a2b"` or `"b2a"`; the identity column shows the pictures through the other direction's generator,
             which should leave them as they are.
-        cell: Longest side of a picture in the grid, in pixels.
+        cell: Longest side of a picture in the grid, in pixels; larger ones are reduced to it first, as they are for
+            training: a camera's pictures would take minutes and all the memory.
         identity: Draw the identity column (impossible where the domains' channels differ).
     """
     pipeline.set_progress_bar_config(disable=True)
     inputs = [open_image(path) for path in pictures]
+    for image in inputs:
+        image.thumbnail((cell, cell), Image.Resampling.BICUBIC)
     both = pipeline(inputs, direction=direction, return_cycle=True)
     columns = [inputs, both.images, both.cycles]
     if identity:
@@ -41,9 +71,7 @@ def sample_grid(
     for x, (title, column) in enumerate(zip(COLUMNS, columns, strict=False)):
         draw.text((x * (cell + _MARGIN) + 4, 3), title, fill="black")
         for y, image in enumerate(column):
-            small = image.convert("RGB")
-            small.thumbnail((cell, cell), Image.Resampling.LANCZOS)
-            sheet.paste(small, (x * (cell + _MARGIN), _HEADER + y * (cell + _MARGIN)))
+            sheet.paste(image.convert("RGB"), (x * (cell + _MARGIN), _HEADER + y * (cell + _MARGIN)))
     return sheet
 
 
@@ -63,10 +91,9 @@ def save_grids(
     Returns:
         The grids as uint8 arrays, by direction.
     """
-    folder.mkdir(exist_ok=True)
     grids = {}
     for direction, files in pictures.items():
         grid = sample_grid(pipeline, files, direction, cell, identity)
-        grid.save(folder / f"{step:07d}-{direction}.png")
+        save_picture(grid, folder / f"{step:07d}-{direction}.png")
         grids[direction] = np.asarray(grid)
     return grids

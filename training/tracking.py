@@ -24,9 +24,10 @@ class Record:
         self.file = output_dir / "log.jsonl"
         if accelerator.is_main_process and self.file.exists():
             lines = self.file.read_text(encoding="utf-8").splitlines()
-            self.file.write_text(
-                "".join(f"{line}\n" for line in lines if _step_of(line) <= last_step), encoding="utf-8"
-            )
+            kept = "".join(f"{line}\n" for line in lines if _step_of(line) <= last_step)
+            shorter = self.file.with_suffix(".tmp")
+            shorter.write_text(kept, encoding="utf-8")
+            shorter.replace(self.file)  # whole or not at all: a kill here loses nothing
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Record values at a step."""

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from torch import nn
 from tqdm.auto import tqdm
 
 from cyclegan_hf import __version__
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
 from training.builders import build_networks, image_processors, mixes_batch
 from training.card import model_card
@@ -25,7 +26,7 @@ from training.ema import EmaModel
 from training.image_pool import ImagePool
 from training.objectives import GeneratorObjective, Networks, discriminator_objective, generator_objective
 from training.optimizers import learning_rate_factor, make_optimizer
-from training.samples import save_grids
+from training.samples import choose_samples, save_grids
 from training.tracking import Record
 from training.warm_start import load_weights
 
@@ -61,12 +62,15 @@ class Trainer:
             mixed_precision=run.mixed_precision,
             log_with=None if run.report_to == "none" else run.report_to,
             project_dir=self.output_dir,
+            # Every process follows its own batch norm statistics: sent around, they would change between two forwards
+            # of one backward.
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
         self.device = self.accelerator.device
         if self.device.type == "cpu":
             processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
             torch.set_num_threads(run.num_threads or max(1, len(os.sched_getaffinity(0)) // processes))
-        self.together = not mixes_batch(config)
+        self.together = not mixes_batch(networks)
         self.layout = torch.channels_last if run.channels_last else torch.contiguous_format
         self.raw = networks  # as they are saved: before anything wraps them
         for network in [*networks.generators, *networks.discriminators]:
@@ -112,46 +116,47 @@ class Trainer:
         """
         run = self.config.run
         self.output_dir.mkdir(parents=True, exist_ok=True)
+        if self.accelerator.is_main_process:
+            checkpointing.remove_leftovers(self.output_dir)
         self._start_trackers()
         record = Record(self.accelerator, self.output_dir, self.step)
         self._announce()
-        bar = tqdm(
+        started = time.monotonic() - self.seconds
+        with tqdm(
             total=self.total_steps,
             initial=self.step,
             unit="step",
             desc="Training",
             disable=not self.accelerator.is_local_main_process,
-        )
-        started = time.monotonic() - self.seconds
-        while self.step < self.total_steps:
-            factor = learning_rate_factor(
-                self.config.lr_scheduler, self.step // self.steps_per_epoch + 1, self.step + 1
-            )
-            self._set_learning_rate(factor)
-            batches = [self._next_batch() for _ in range(run.gradient_accumulation_steps)]
+        ) as bar:
+            while self.step < self.total_steps:
+                epoch = self.step // self.steps_per_epoch + 1
+                factor = learning_rate_factor(self.config.lr_scheduler, epoch, self.step + 1)
+                self._set_learning_rate(factor)
+                batches = [self._next_batch() for _ in range(run.gradient_accumulation_steps)]
 
-            objectives = self._generator_step(batches)
-            losses = self._discriminator_step(batches, objectives)
-            for ema, generator in zip(self.ema, self.raw.generators, strict=False):
-                ema.update_parameters(generator)
+                objectives = self._generator_step(batches)
+                losses = self._discriminator_step(batches, objectives)
+                for ema, generator in zip(self.ema, self.raw.generators, strict=False):
+                    ema.update_parameters(generator)
 
-            self.step += 1
-            self.seconds = time.monotonic() - started
-            bar.update()
-            due = self.step % run.logging_steps == 0 or self.step == self.total_steps
-            saves = self._due(run.checkpointing_steps)
-            if due or saves or self.device.type == "cpu":  # elsewhere, looking at a value every step would stall
-                scalars = self._scalars(objectives, losses)
-                if due:
-                    record.scalars(
-                        self.step, scalars | {"learning_rate": factor * self.config.optimizer.learning_rate}
-                    )
+                self.step += 1
+                self.seconds = time.monotonic() - started
+                bar.update()
+                last = self.step == self.total_steps
+                logs = last or self._due(run.logging_steps)
+                draws = self._due(run.validation_steps) or (last and run.validation_steps > 0)
+                saves = self._due(run.checkpointing_steps)
+                if logs or draws or saves or self.device.type == "cpu":  # elsewhere, a look at every step would stall
+                    scalars = self._scalars(objectives, losses)
+                if logs:
+                    rate = factor * self.config.optimizer.learning_rate
+                    record.scalars(self.step, scalars | {"learning_rate": rate})
                     bar.set_postfix({"cycle": f"{scalars['cycle_a'] + scalars['cycle_b']:.3f}"})
-            if run.validation_steps and (self._due(run.validation_steps) or self.step == self.total_steps):
-                self._sample(record)
-            if saves:
-                self.save()
-        bar.close()
+                if draws:
+                    self._sample(record)
+                if saves:
+                    self.save()
         self._finish()
 
     def save(self) -> None:
@@ -181,7 +186,7 @@ class Trainer:
         self.pipeline().save_pretrained(folder)
         card = model_card(self.config, self._run_facts(), {key: len(files) for key, files in self.pictures.items()})
         (folder / "README.md").write_text(card, encoding="utf-8")
-        (folder / "recipe.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
+        (folder / "recipe.yaml").write_text(self.config.without_places().to_yaml(), encoding="utf-8")
 
     def pipeline(self) -> CycleGANPipeline:
         """The pipeline as it stands: averaged generators where EMA is on."""
@@ -262,20 +267,22 @@ class Trainer:
     def _sample(self, record: Record) -> None:
         if not self.accelerator.is_main_process:
             return
-        grids = save_grids(
-            self.pipeline(),
-            self.sample_pictures,
-            self.output_dir / "samples",
-            self.step,
-            self.config.data.image_size,
-            identity=self.raw.generator_a2b.config.in_channels == self.raw.generator_a2b.config.out_channels,
-        )
+        with torch.compiler.set_stance("force_eager"):  # few pictures of many sizes: not worth compiling for
+            grids = save_grids(
+                self.pipeline(),
+                self.sample_pictures,
+                self.output_dir / "samples",
+                self.step,
+                max(self.config.data.load_size),
+                identity=self.raw.generator_a2b.config.in_channels == self.raw.generator_a2b.config.out_channels,
+            )
         record.images(self.step, grids)
 
     def _finish(self) -> None:
         """Leave the finished pipeline at the root of the output folder."""
         if self.accelerator.is_main_process:
-            with checkpointing.whole_folder(self.output_dir) as temporary:
+            checkpointing.check_finite(vars(self.raw))
+            with whole_folder(self.output_dir) as temporary:
                 self.save_pretrained(temporary)
             logger.info("Done: %d steps. The pipeline is in %s.", self.step, self.output_dir)
         self.accelerator.end_training()
@@ -292,6 +299,11 @@ class Trainer:
     def _resume(self, checkpoint: Path) -> dict[str, int]:
         """Take over a checkpoint; returns the streams' positions."""
         run, state = checkpointing.load_checkpoint(checkpoint, vars(self.raw))
+        if len(state["ema"]) != len(self.ema):
+            raise ValueError(
+                f"`ema.decay` cannot be {self.config.ema.decay:g}: {checkpoint} was trained "
+                f"{'with' if state['ema'] else 'without'} an average of the weights."
+            )
         self.optimizer_g.load_state_dict(state["optimizer_g"])
         self.optimizer_d.load_state_dict(state["optimizer_d"])
         for ema, saved in zip(self.ema, state["ema"], strict=True):
@@ -303,13 +315,12 @@ class Trainer:
             pool.images = [image.to(self.device) for image in pool.images]
         checkpointing.set_random_state(state["random"])
         self.step, self.seconds = run["step"], run["seconds"]
-        now = self._run_facts()
-        for name in ("threads", "mixed_precision", "num_processes", "device", "torch"):
-            if run[name] != now[name]:
+        for name, now in self._circumstances().items():
+            if run.get(name, now) != now:
                 logger.warning(
-                    "Resumed with another %s (%s, was %s): the result will differ from an unbroken run's.",
+                    "Resumed with other %s (%s, was %s): the result will differ from an unbroken run's.",
                     name,
-                    now[name],
+                    now,
                     run[name],
                 )
         return run["positions"]
@@ -320,13 +331,21 @@ class Trainer:
             "step": self.step,
             "epoch": self.step // self.steps_per_epoch + 1,
             "seconds": self.seconds,
-            "positions": dict.fromkeys(("a", "b"), self.step * self.batch_pictures),
+            "positions": {key: stream.position for key, stream in self.streams.items()},
+            **self._circumstances(),
+            "cyclegan_hf": __version__,
+        }
+
+    def _circumstances(self) -> dict[str, Any]:
+        """What must not change for a resumed run to end as an unbroken one."""
+        return {
+            "pictures": {key: len(files) for key, files in self.pictures.items()},
+            "batch_pictures": self.batch_pictures,
             "mixed_precision": self.accelerator.mixed_precision,
             "num_processes": self.accelerator.num_processes,
             "device": self.device.type,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
-            "cyclegan_hf": __version__,
         }
 
     def _due(self, every: int) -> bool:
@@ -338,7 +357,7 @@ class Trainer:
         for key, direction in (("a", "a2b"), ("b", "b2a")):
             folder = getattr(self.config.data, f"test_{key}")
             files = self.pictures[key] if folder is None else list_pictures(folder, f"data.test_{key}")
-            chosen[direction] = files[: self.config.run.num_validation_images]
+            chosen[direction] = choose_samples(files, self.config.run.num_validation_images)
         return chosen
 
     def _start_trackers(self) -> None:
