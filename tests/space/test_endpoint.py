@@ -1,0 +1,173 @@
+"""The page's endpoint, as programs call it, and the process behind it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.image_io import open_image
+from tests.space.conftest import PATIENCE, ROOT, serve, tiny_pipeline
+from tests.space.test_page import assert_same_picture
+from tests.testing_utils import make_picture
+
+
+gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed")
+
+
+@pytest.fixture
+def client(address: str, tmp_path: Path) -> Any:
+    return gradio_client.Client(address, verbose=False, download_files=tmp_path / "downloads")
+
+
+def call(client: Any, photo: Path | dict[str, Any] | None, **settings: str) -> Image.Image:
+    upload = gradio_client.handle_file(photo) if isinstance(photo, Path) else photo
+    path = client.predict(photo=upload, **settings, api_name="/translate")
+    with Image.open(path) as picture:
+        assert (Path(path).suffix, picture.format, picture.info) == (".png", "PNG", {})
+        return picture.copy()
+
+
+def test_the_endpoint_tells_its_types(client: Any) -> None:
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert list(endpoints) == ["/translate"]
+    parameters = {p["parameter_name"]: p for p in endpoints["/translate"]["parameters"]}
+    assert list(parameters) == ["photo", "direction", "long_side"]
+    assert parameters["photo"]["python_type"]["type"] == "filepath"
+    assert parameters["direction"]["type"]["enum"] == ["a2b", "b2a"]
+    assert parameters["long_side"]["type"]["enum"] == ["512", "1024", "original"]
+    assert endpoints["/translate"]["description"].startswith("Translates a photo")
+
+
+@pytest.mark.parametrize("direction", ["a2b", "b2a"])
+def test_the_result_is_the_librarys(client: Any, pipeline: CycleGANPipeline, tmp_path: Path, direction: str) -> None:
+    make_picture("A", 3, (70, 101)).save(tmp_path / "in.png")
+    expected = pipeline(tmp_path / "in.png", direction=direction).images[0]
+    assert_same_picture(call(client, tmp_path / "in.png", direction=direction), expected)
+
+
+def test_long_photos_are_shrunk_and_short_ones_are_not(
+    client: Any, pipeline: CycleGANPipeline, tmp_path: Path
+) -> None:
+    photo = make_picture("A", 4, (1100, 40))
+    photo.save(tmp_path / "in.png")
+    assert call(client, tmp_path / "in.png", long_side="original").size == (1100, 40)
+    assert call(client, tmp_path / "in.png").size == (1024, 37)
+    photo.thumbnail((512, 512))
+    photo = photo.resize((512, 32))
+    photo.save(tmp_path / "small.png")
+    expected = pipeline(photo).images[0]
+    assert_same_picture(call(client, tmp_path / "small.png", long_side="512"), expected)
+
+
+@pytest.mark.parametrize("name", ["animation.gif", "turned.jpg", "clear.png", "sixteen.png", "new.avif"])
+def test_all_kinds_of_pictures_are_opened_as_the_library_does(
+    client: Any, pipeline: CycleGANPipeline, tmp_path: Path, name: str
+) -> None:
+    path, picture, turned = tmp_path / name, make_picture("A", 5, (80, 48)), Image.Exif()
+    turned[0x0112] = 6  # orientation: a quarter turn
+    match name:
+        case "animation.gif":
+            picture.save(path, save_all=True, append_images=[make_picture("B", 5, (80, 48))])
+        case "turned.jpg":
+            picture.save(path, exif=turned)
+        case "clear.png":
+            picture.putalpha(128)
+            picture.save(path)
+        case "sixteen.png":
+            Image.frombytes("I;16", (80, 48), bytes(range(256)) * 30).save(path)
+        case "new.avif":
+            picture.save(path)
+    result = call(client, path)
+    assert result.size == ((48, 80) if name == "turned.jpg" else (80, 48))
+    assert_same_picture(result, pipeline(open_image(path)).images[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("empty.png", "cannot be opened as a picture"),
+        ("page.png", "cannot be opened as a picture"),
+        ("drawing.svg", "cannot be opened as a picture"),
+        ("program.eps", "cannot be opened as a picture"),
+        ("half.png", "is damaged"),
+        ("dot.png", "is too small: 1 × 1 pixels"),
+        ("bomb.png", "is too large to open here"),
+        ("wide.png", "choose a smaller size"),
+    ],
+)
+def test_a_bad_file_is_refused_without_naming_files(client: Any, tmp_path: Path, name: str, message: str) -> None:
+    path = tmp_path / name
+    match name:
+        case "empty.png":
+            path.write_bytes(b"")
+        case "page.png":
+            path.write_text("<html><script>alert(1)</script></html>")
+        case "drawing.svg":
+            path.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>')
+        case "program.eps":
+            make_picture("A", 6, 64).save(path)
+        case "half.png":
+            Image.effect_noise((64, 64), 50).save(path)
+            path.write_bytes(path.read_bytes()[:2000])
+        case "dot.png":
+            make_picture("A", 6, 1).save(path)
+        case "bomb.png":
+            Image.new("1", (9000, 9000)).save(path)
+        case "wide.png":
+            Image.new("L", (2100, 2000)).save(path)
+    with pytest.raises(gradio_client.exceptions.AppError, match=message) as refusal:
+        call(client, path, long_side="original")
+    assert not any(leak in str(refusal.value) for leak in ("/", "\\", "Error(", "Traceback", name))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"direction": "winter"}, "direction must be one of a2b, b2a"),
+        ({"long_side": "100000"}, "longest side must be one of 512, 1024, original"),
+    ],
+)
+def test_settings_beyond_the_choices_are_refused(
+    client: Any, tmp_path: Path, settings: dict[str, str], message: str
+) -> None:
+    make_picture("A", 7, 64).save(tmp_path / "in.png")
+    with pytest.raises(gradio_client.exceptions.AppError, match=message):
+        call(client, tmp_path / "in.png", **settings)
+
+
+@pytest.mark.parametrize("meta", [{}, {"meta": {}}, {"meta": {"_type": "other"}}])
+def test_the_servers_own_pictures_cannot_be_asked_for(client: Any, tmp_path: Path, meta: dict[str, Any]) -> None:
+    make_picture("A", 8, 64).save(tmp_path / "private.png")
+    with pytest.raises(gradio_client.exceptions.AppError, match="Choose a photo first"):
+        call(client, {"path": str(tmp_path / "private.png"), **meta})
+
+
+def test_a_model_of_one_direction_and_what_is_left_when_the_page_ends(tmp_path: Path) -> None:
+    pipeline = tiny_pipeline(("b2a",))
+    pipeline.save_pretrained(tmp_path / "model")
+    make_picture("B", 9, 64).save(tmp_path / "in.png")
+    with serve(tmp_path / "model", tmp_path) as address:
+        client = gradio_client.Client(address, verbose=False, download_files=tmp_path / "downloads")
+        assert_same_picture(
+            call(client, tmp_path / "in.png"), pipeline(tmp_path / "in.png", direction="b2a").images[0]
+        )
+        with pytest.raises(gradio_client.exceptions.AppError, match="direction must be one of b2a"):
+            call(client, tmp_path / "in.png", direction="a2b")
+        assert len(list(tmp_path.glob("cyclegan-hf-page-*"))) == 1
+    assert list(tmp_path.glob("cyclegan-hf-page-*")) == []
+
+
+def test_without_weights_the_page_ends_with_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    environment = {**os.environ, "CYCLEGAN_MODEL": str(tmp_path / "nothing")}
+    result = subprocess.run(
+        [sys.executable, "space/app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("app.py: ") and result.stderr.count("\n") == 1
+    assert "expected a pipeline's folder or a Hub id" in result.stderr
