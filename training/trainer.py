@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,7 @@ class Trainer:
             initial=self.step,
             unit="step",
             desc="Training",
+            mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds: a log file needs no ten lines a second
             disable=not self.accelerator.is_local_main_process,
         ) as bar:
             while self.step < self.total_steps:
