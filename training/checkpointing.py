@@ -125,7 +125,7 @@ def load_checkpoint(folder: Path, networks: dict[str, nn.Module]) -> tuple[dict[
             network.load_state_dict(load_file(home / f"{name}.safetensors"))
         run = json.loads((home / RUN_NAME).read_text(encoding="utf-8"))
         return run, torch.load(home / "state.pt", weights_only=True, map_location="cpu")
-    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(f"{folder} cannot be resumed from: {one_line(error)}") from error
 
 

@@ -19,7 +19,7 @@ def test_closed_form_with_its_warm_up() -> None:
     for value in values:
         set_weight(network, value)
         ema.update_parameters(network)
-    # The first update copies; update n after it keeps min(0.5, (1 + n) / (10 + n)): 2/11, 3/12, 4/13 …, 0.5 from n = 8.
+    # The first update copies; update n after it keeps min(0.5, (1 + n) / (10 + n)): 2/11, 3/12 …, 0.5 from n = 8.
     expected = values[0]
     for n, value in enumerate(values[1:], start=1):
         kept = min(0.5, (1 + n) / (10 + n))

@@ -1,4 +1,4 @@
-"""The two objectives on networks that are a line each, y = gain * x + bias, so that every value is worked out by hand."""
+"""The two objectives, on networks that are a line each, y = gain * x + bias: every value is worked out by hand."""
 
 import math
 

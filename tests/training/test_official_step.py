@@ -49,7 +49,7 @@ def official_twins(trainer: Trainer) -> dict[str, torch.nn.Module]:
     """The official networks with the trainer's weights; theirs and ours list the tensors in the same order."""
     networks = {name: official_networks.Resnet(width=4, blocks=1, downs=1) for name in ("G_A", "G_B")}
     networks |= {name: official_networks.Patch(width=4, n_layers=1) for name in ("D_A", "D_B")}
-    ours = dict(G_A="generator_a2b", G_B="generator_b2a", D_A="discriminator_b", D_B="discriminator_a")
+    ours = {"G_A": "generator_a2b", "G_B": "generator_b2a", "D_A": "discriminator_b", "D_B": "discriminator_a"}
     for name, network in networks.items():
         tensors = getattr(trainer.raw, ours[name]).state_dict().values()
         network.load_state_dict(dict(zip(network.state_dict(), (t.clone() for t in tensors), strict=True)))
@@ -57,7 +57,7 @@ def official_twins(trainer: Trainer) -> dict[str, torch.nn.Module]:
 
 
 def in_our_names(networks: dict[str, torch.nn.Module], trainer: Trainer) -> dict[str, torch.Tensor]:
-    theirs = dict(generator_a2b="G_A", generator_b2a="G_B", discriminator_a="D_B", discriminator_b="D_A")
+    theirs = {"generator_a2b": "G_A", "generator_b2a": "G_B", "discriminator_a": "D_B", "discriminator_b": "D_A"}
     return {
         f"{name}.{key}": tensor
         for name, network in vars(trainer.raw).items()

@@ -75,7 +75,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_term(tmp_path: Pat
 def test_weights_that_are_no_numbers_are_not_published(tmp_path: Path) -> None:
     # The last step's losses are finite, the weights after it are not.
     config = tiny_config(tmp_path, optimizer={"learning_rate": float("inf")}, run={"max_train_steps": 1})
-    with pytest.raises(ValueError, match="`generator_a2b.conv_in.1.weight` holds NaN"):
+    with pytest.raises(ValueError, match=r"`generator_a2b.conv_in.1.weight` holds NaN"):
         trained(config)
     assert not (tmp_path / "run" / "model_index.json").exists()
 

@@ -1,0 +1,88 @@
+"""From a configuration to networks, and what cannot be built."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
+from cyclegan_hf.models.generator_unet import UnetGenerator
+from tests.training.tiny import DISCRIMINATOR, GENERATOR
+from training.builders import build_networks, image_processors, mixes_batch
+from training.config import DataConfig, LossConfig, TrainConfig
+
+
+def config(
+    generator: dict[str, Any] | None = None,
+    discriminator: dict[str, Any] | None = None,
+    image_size: int = 32,
+    **groups: Any,
+) -> TrainConfig:
+    return TrainConfig(
+        generator=GENERATOR | (generator or {}),
+        discriminator=DISCRIMINATOR | (discriminator or {}),
+        data=DataConfig(image_size=image_size, load_size=(image_size, image_size)),
+        **groups,
+    )
+
+
+def test_both_directions_and_both_judges_fit_the_domains_channels() -> None:
+    settings = config({"in_channels": 1, "out_channels": 3}, losses=LossConfig(lambda_identity=0))
+    networks = build_networks(settings)
+    channels = [(network.config.in_channels, network.config.out_channels) for network in networks.generators]
+    assert channels == [(1, 3), (3, 1)]
+    assert networks.discriminator_a.config.in_channels == 1
+    assert networks.discriminator_b.config.in_channels == 3
+    assert [processor.num_channels for processor in image_processors(settings)] == [1, 3]
+
+
+def test_other_architectures() -> None:
+    networks = build_networks(
+        TrainConfig(
+            generator={"_class_name": "UnetGenerator", "block_out_channels": [4, 8, 8]},
+            discriminator={"_class_name": "PixelDiscriminator"},
+        )
+    )
+    assert isinstance(networks.generator_a2b, UnetGenerator)
+    assert isinstance(networks.discriminator_b, PixelDiscriminator)
+
+
+def test_weights_are_drawn_as_the_recipe_says() -> None:
+    settings = config({"block_out_channels": [32, 64]})
+    settings.init.gain = 0.5
+    weight = build_networks(settings).generator_b2a.down_blocks[0][0].weight
+    assert weight.std().item() == pytest.approx(0.5, rel=0.03)  # 18,432 numbers: 0.5 %
+    settings.init.type = "orthogonal"
+    weight = build_networks(settings).generator_b2a.down_blocks[0][0].weight.flatten(1)
+    assert torch.allclose(weight @ weight.T, 0.25 * torch.eye(64), atol=1e-5)
+
+
+@pytest.mark.parametrize("which", ["generator", "discriminator"])
+def test_batch_norm_forbids_to_put_passes_together(which: str) -> None:
+    assert not mixes_batch(build_networks(config()))
+    assert mixes_batch(build_networks(config(**{which: {"norm_type": "batch"}})))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (config({"_class_name": "ResNet"}), "`generator._class_name` must be one of ResnetGenerator.*got 'ResNet'"),
+        (config(discriminator={"_class_name": None}), "`discriminator._class_name` must be one of"),
+        (config({"ngf": 64}), "`generator.ngf` is no argument of ResnetGenerator; it takes in_channels, "),
+        (config({"norm_type": "layer"}), "`norm_type` must be"),
+        (config({"num_res_blocks": "six"}), "`generator`: ResnetGenerator cannot be built from .*'six'"),
+        (config({"out_channels": 1}), "`losses.lambda_identity` must be 0 .*channels differ \\(3 and 1\\)"),
+        (config({"in_channels": 4, "out_channels": 4}), "`generator.in_channels` must be 1 or 3.*got 4"),
+        (config(image_size=30 + 3), "`data.image_size` must be a multiple of 2 .*got 33"),
+        (config({"block_out_channels": [4, 4, 4, 4]}, image_size=8), "at least 16 for ResnetGenerator, got 8"),
+        (config(discriminator={"block_out_channels": [4] * 6}), "at least 96 for PatchDiscriminator, got 32"),
+        (
+            config(discriminator={"output_activation": "sigmoid"}, losses=LossConfig(adversarial="vanilla")),
+            "takes unbounded scores: `discriminator.output_activation` must be 'none', got 'sigmoid'",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_line(settings: TrainConfig, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        build_networks(settings)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,147 @@
+"""Recipe, checkpoint and flags: which one decides."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.tiny import write_recipe
+from training.command import parse_command
+from training.config import TrainConfig, recipe_path
+
+
+DATA_FLAGS = ["--data.a", "A", "--data.b", "B"]
+
+
+def parse(*arguments: object) -> TrainConfig:
+    return parse_command([str(argument) for argument in arguments])[0]
+
+
+def write_checkpoint(folder: Path, config: TrainConfig) -> Path:
+    """What the command reads of a checkpoint."""
+    (folder / "training_state").mkdir(parents=True)
+    (folder / "training_state" / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    (folder / "training_state" / "run.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+def test_flags_go_on_top_of_the_recipe(tmp_path: Path) -> None:
+    recipe = TrainConfig.from_yaml(recipe_path("summer2winter"))
+    config = parse("--recipe", "summer2winter", *DATA_FLAGS, "--output-dir", tmp_path, "--losses.lambda-a", 3)
+    assert config.losses.lambda_a == 3
+    assert config.losses.lambda_b == recipe.losses.lambda_b
+    assert config.generator == recipe.generator
+    assert (config.data.a, config.data.b, config.run.output_dir) == ("A", "B", str(tmp_path))
+
+
+def test_the_flags_have_the_fields_usual_names(tmp_path: Path) -> None:
+    config = parse(
+        *("--output-dir", tmp_path, "--max-train-steps", 7, "--num-train-epochs", 3, "--train-batch-size", 2),
+        *("--gradient-accumulation-steps", 4, "--mixed-precision", "bf16", "--seed", 5, "--checkpointing-steps", 6),
+        *("--checkpoints-total-limit", 2, "--validation-steps", 8, "--report-to", "none", "--warm-start", "me/x"),
+        *("--data.a", "A", "--data.b", "B", "--data.test-a", "TA", "--data.test-b", "TB", "--data.image-size", 128),
+        *("--data.load-size", 140, 150, "--compile", "--no-channels-last", "--optimizer.learning_rate", "1e-4"),
+    )
+    run, data = config.run, config.data
+    assert (run.max_train_steps, run.num_train_epochs, run.train_batch_size) == (7, 3, 2)
+    assert (run.gradient_accumulation_steps, run.mixed_precision, run.seed) == (4, "bf16", 5)
+    assert (run.checkpointing_steps, run.checkpoints_total_limit, run.validation_steps) == (6, 2, 8)
+    assert (run.report_to, run.warm_start, run.compile, run.channels_last) == ("none", "me/x", True, False)
+    assert (data.a, data.b, data.test_a, data.test_b) == ("A", "B", "TA", "TB")
+    assert (data.image_size, data.load_size, config.optimizer.learning_rate) == (128, (140, 150), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-train-step", "5", *DATA_FLAGS], "Unrecognized options: --max-train-step.*--max-train-steps"),
+        (["--data.imagesize", "5", *DATA_FLAGS], "Unrecognized options: --data.imagesize.*--data.image-size"),
+        (["--train-batch-size", "two", *DATA_FLAGS], "--train-batch-size.*'two'"),
+        (["--mixed-precision", "fp8", *DATA_FLAGS], "invalid choice 'fp8'"),
+        (["--data.image-size", "512", *DATA_FLAGS], "`data.load_size` must be .* 512 .*got \\[286, 286\\]"),
+        (["--recipe"], "--recipe"),
+        (["--recipe", "sumer2winter", *DATA_FLAGS], "There is no recipe 'sumer2winter'. Did you mean"),
+        (["--recipe", "my/recipe.yaml", *DATA_FLAGS], "Expected a recipe at my/recipe.yaml, found no file"),
+        ([], "`--data.a` is missing"),
+        (["--data.a", "A"], "`--data.b` is missing"),
+        (["--resume-from-checkpoint", "checkpoint-7", *DATA_FLAGS], "checkpoint-7 is none"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        parse("--output-dir", tmp_path / "run", *arguments)
+    assert "\n" not in str(error.value)
+    assert "│" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_shows_examples_and_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse_command(["--help"])
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    assert "accelerate launch training/train.py --recipe summer2winter --data.a A --data.b B" in text
+    assert "--resume-from-checkpoint latest" in text
+    assert "--optimizer.learning-rate" in text
+
+
+def test_a_folder_with_an_earlier_run_is_refused(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "run" / "checkpoint-20", TrainConfig())
+    with pytest.raises(ValueError, match=r"holds checkpoint-20 of an earlier run: .*--resume-from-checkpoint latest"):
+        parse(*DATA_FLAGS, "--output-dir", tmp_path / "run")
+    mine = write_recipe(tmp_path / "mine.yaml", run={"output_dir": str(tmp_path / "run")})
+    with pytest.raises(
+        ValueError, match="holds checkpoint-20 of an earlier run"
+    ):  # the folder may come from the recipe
+        parse("--recipe", mine, *DATA_FLAGS)
+
+
+def test_a_finished_pipeline_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}", encoding="utf-8")
+    for resume in ([], ["--resume-from-checkpoint", "latest"]):
+        with pytest.raises(ValueError, match="holds a finished pipeline"):
+            parse(*DATA_FLAGS, "--output-dir", tmp_path, *resume)
+
+
+def test_the_output_folder_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"`--output-dir` must be a folder; .*run is a file"):
+        parse(*DATA_FLAGS, "--output-dir", tmp_path / "run")
+
+
+def test_resuming_takes_the_checkpoints_configuration_with_flags_on_top(tmp_path: Path) -> None:
+    saved = TrainConfig()
+    saved.run.output_dir, saved.data.a, saved.data.b = str(tmp_path), "A", "B"
+    saved.losses.lambda_a, saved.run.max_train_steps = 7.0, 100
+    saved.generator = {"_class_name": "ResnetGenerator", "num_res_blocks": 3}
+    write_checkpoint(tmp_path / "checkpoint-9", saved)
+    newest = write_checkpoint(tmp_path / "checkpoint-10", saved)
+    (tmp_path / "checkpoint-11").mkdir()  # not complete
+
+    flags = ["--recipe", "summer2winter", "--output-dir", tmp_path, "--max-train-steps", 200]
+    config, checkpoint = parse_command([*map(str, flags), "--resume-from-checkpoint", "latest"])
+    assert checkpoint == newest
+    assert (config.losses.lambda_a, config.run.max_train_steps, config.data.a) == (7.0, 200, "A")
+    assert config.generator == saved.generator
+    assert config.run.resume_from_checkpoint is None
+
+    by_path, checkpoint = parse_command(["--resume-from-checkpoint", str(newest)])
+    assert checkpoint == newest
+    assert by_path.run.output_dir == str(tmp_path)
+    assert parse_command(["--resume-from-checkpoint=checkpoint-10", f"--output_dir={tmp_path}"])[1] == newest
+
+
+def test_an_earlier_stretch_is_not_mixed_with_a_later_one(tmp_path: Path) -> None:
+    for step in (9, 10):
+        write_checkpoint(tmp_path / f"checkpoint-{step}", TrainConfig())
+    resume = [*DATA_FLAGS, "--resume-from-checkpoint", str(tmp_path / "checkpoint-9")]
+    with pytest.raises(ValueError, match="holds checkpoint-10 of an earlier run"):
+        parse(*resume, "--output-dir", tmp_path)
+    assert parse(*resume, "--output-dir", tmp_path / "other").run.output_dir == str(tmp_path / "other")
+
+
+def test_latest_starts_anew_where_there_is_no_checkpoint_yet(tmp_path: Path) -> None:
+    config, checkpoint = parse_command(
+        ["--recipe", "summer2winter", *DATA_FLAGS, "--output-dir", str(tmp_path), "--resume-from-checkpoint", "latest"]
+    )
+    assert checkpoint is None
+    assert config.data.domain_a == "summer"
