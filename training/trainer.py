@@ -69,6 +69,8 @@ class Trainer:
         )
         self.device = self.accelerator.device
         if self.device.type == "cpu":
+            if self.accelerator.mixed_precision == "fp16":  # accelerate would train in fp32 without a word
+                raise ValueError("`mixed_precision: fp16` needs a GPU; a processor takes bf16 or no.")
             processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
             torch.set_num_threads(run.num_threads or max(1, len(os.sched_getaffinity(0)) // processes))
         self.together = not mixes_batch(networks)
