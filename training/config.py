@@ -253,11 +253,15 @@ class TrainConfig:
 
     def without_places(self) -> "TrainConfig":
         """The same settings without the folders of this machine: what may be published."""
-        places = dict.fromkeys(("a", "b", "test_a", "test_b"))
         run = dataclasses.replace(
-            self.run, output_dir=RunConfig().output_dir, resume_from_checkpoint=None, warm_start=None
+            self.run,
+            recipe=self.run.recipe and Path(self.run.recipe).stem,
+            output_dir=RunConfig().output_dir,
+            resume_from_checkpoint=None,
+            warm_start=None,
         )
-        return dataclasses.replace(self, run=run, data=dataclasses.replace(self.data, **places))
+        data = dataclasses.replace(self.data, a=None, b=None, test_a=None, test_b=None)
+        return dataclasses.replace(self, run=run, data=data)
 
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `from_yaml` reads back."""

@@ -159,7 +159,9 @@ def test_the_published_recipe_names_no_place_of_this_machine(tmp_path: Path) -> 
     config = TrainConfig()
     config.data.a, config.data.test_b, config.run.output_dir = "/home/me/a", "/home/me/b", "/home/me/run"
     config.run.warm_start = config.run.resume_from_checkpoint = "/home/me/old"
+    config.run.recipe = "/home/me/mine.yaml"
     assert "/home/me" not in config.without_places().to_yaml()
+    assert config.without_places().run.recipe == "mine"
     assert config.data.a == "/home/me/a"
 
 
