@@ -58,6 +58,17 @@ def weights(networks: Any) -> dict[str, torch.Tensor]:
     }
 
 
+def identical(one: Any, other: Any) -> bool:
+    """Whether two nested states are the same to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(identical(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(identical, one, other))
+    return one == other
+
+
 def largest_difference(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
     """The largest difference of any number in two sets of tensors of the same names."""
     assert ours.keys() == theirs.keys()
