@@ -66,12 +66,13 @@ class RunConfig:
     """Tracker for scalars and samples. The JSONL log is always written."""
 
     def __post_init__(self) -> None:
-        positive = ("num_train_epochs", "max_train_steps", "train_batch_size", "gradient_accumulation_steps")
-        positive += ("num_threads", "logging_steps", "num_validation_images", "checkpoints_total_limit")
+        positive = [
+            *("num_train_epochs", "max_train_steps", "train_batch_size", "gradient_accumulation_steps"),
+            *("num_threads", "logging_steps", "num_validation_images", "checkpoints_total_limit"),
+        ]
         _check_least(self, "", dict.fromkeys(positive, 1))
-        _check_least(
-            self, "", dict.fromkeys(("seed", "image_pool_size", "validation_steps", "checkpointing_steps"), 0)
-        )
+        natural = ["seed", "image_pool_size", "validation_steps", "checkpointing_steps"]
+        _check_least(self, "", dict.fromkeys(natural, 0))
 
 
 @dataclass(kw_only=True)
