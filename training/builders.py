@@ -20,7 +20,7 @@ DISCRIMINATORS = {"PatchDiscriminator": PatchDiscriminator, "PixelDiscriminator"
 
 
 def build_networks(config: TrainConfig) -> Networks:
-    """The four networks, initialised, in the order in which the official code draws their weights.
+    """The four networks, initialised.
 
     Raises:
         ValueError: For blocks that name no class of ours or arguments that it does not take, for an identity loss
@@ -81,7 +81,7 @@ def _build(classes: dict[str, Any], block: dict[str, Any], key: str) -> nn.Modul
         raise ValueError(f"`{key}.{unknown[0]}` is no argument of {name}; it takes {', '.join(list(known)[1:])}.")
     try:
         return classes[name](**arguments)
-    except TypeError as error:  # a value of the wrong type: only the class knows what it takes
+    except (TypeError, ValueError, RuntimeError) as error:  # only the class knows which values it takes
         raise ValueError(f"`{key}`: {name} cannot be built from {arguments}: {error}.") from error
 
 

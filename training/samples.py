@@ -62,16 +62,15 @@ def sample_grid(
     columns = [inputs, both.images, both.cycles]
     if identity:
         columns.append(pipeline(inputs, direction="b2a" if direction == "a2b" else "a2b").images)
-    sheet = Image.new(
-        "RGB",
-        (len(columns) * (cell + _MARGIN) - _MARGIN, _HEADER + len(pictures) * (cell + _MARGIN) - _MARGIN),
-        "white",
-    )
+    tops = [_HEADER]
+    for row in zip(*columns, strict=True):
+        tops.append(tops[-1] + max(image.height for image in row) + _MARGIN)
+    sheet = Image.new("RGB", (len(columns) * (cell + _MARGIN) - _MARGIN, tops[-1] - _MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
     for x, (title, column) in enumerate(zip(COLUMNS, columns, strict=False)):
         draw.text((x * (cell + _MARGIN) + 4, 3), title, fill="black")
-        for y, image in enumerate(column):
-            sheet.paste(image.convert("RGB"), (x * (cell + _MARGIN), _HEADER + y * (cell + _MARGIN)))
+        for top, image in zip(tops, column, strict=False):
+            sheet.paste(image.convert("RGB"), (x * (cell + _MARGIN), top))
     return sheet
 
 

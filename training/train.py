@@ -4,14 +4,17 @@ import logging
 import sys
 from pathlib import Path
 
-from tqdm.contrib.logging import logging_redirect_tqdm
-
 
 # `accelerate launch training/train.py` puts training/ first on the path; the packages lie beside it.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from training.command import parse_command  # noqa: E402
-from training.trainer import Trainer  # noqa: E402
+try:
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from training.command import parse_command
+    from training.trainer import Trainer
+except ImportError as error:
+    sys.exit(f"error: {error}; training needs the extra `train`: pip install 'cyclegan_hf[train]'")
 
 
 def main() -> None:
@@ -22,7 +25,7 @@ def main() -> None:
         with logging_redirect_tqdm():  # a line of the log goes above the progress bar, not into it
             Trainer(config, checkpoint).train()
     except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         sys.exit(130)  # what a shell calls a program that was interrupted
 

@@ -342,9 +342,14 @@ class Trainer:
 
     def _circumstances(self) -> dict[str, Any]:
         """What must not change for a resumed run to end as an unbroken one."""
+        run = self.config.run
         return {
             "pictures": {key: len(files) for key, files in self.pictures.items()},
             "batch_pictures": self.batch_pictures,
+            "seed": run.seed,
+            "image_pool_size": run.image_pool_size,
+            "compile": run.compile,
+            "channels_last": run.channels_last,
             "mixed_precision": self.accelerator.mixed_precision,
             "num_processes": self.accelerator.num_processes,
             "device": self.device.type,

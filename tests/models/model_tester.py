@@ -39,7 +39,9 @@ class GraphRecorder:
         self.operators: set[str] = set()
 
     def __call__(self, graph: fx.GraphModule, _inputs: list[torch.Tensor]) -> Callable[..., Any]:
-        self.operators |= {str(getattr(node.target, "__name__", node.target)) for node in graph.graph.nodes}
+        for module in graph.modules():  # an autograd function's operators are in a graph of their own
+            if isinstance(module, fx.GraphModule):
+                self.operators |= {str(getattr(node.target, "__name__", node.target)) for node in module.graph.nodes}
         return graph.forward
 
 

@@ -1,0 +1,104 @@
+"""The bundled weights: complete, small, readable by every backend, and as good as their card says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.metrics.sliced_wasserstein import sliced_wasserstein_pyramid
+from cyclegan_hf.metrics.structure import edge_agreement
+
+
+ROOT = Path(__file__).parents[1]
+BUNDLED = ROOT / "cyclegan_hf" / "pretrained"
+PHOTOS = ROOT.parent / "shared" / "data" / "summer2winter_yosemite"
+
+
+def photos(part: str) -> torch.Tensor:
+    """(N, 3, 256, 256) in [0, 1]."""
+    pictures = [np.array(Image.open(path).convert("RGB")) for path in sorted((PHOTOS / part).iterdir())]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+
+
+def test_the_folder_is_a_whole_repository() -> None:
+    files = {str(path.relative_to(BUNDLED)) for path in BUNDLED.rglob("*") if path.is_file()}
+    generators = {
+        f"generator_{direction}/{name}"
+        for direction in ("a2b", "b2a")
+        for name in ("config.json", "diffusion_pytorch_model.safetensors", "model.onnx")
+    }
+    assert generators | {"model_index.json", "README.md", "recipe.yaml"} <= files
+    assert sum((BUNDLED / name).stat().st_size for name in files) <= 10_000_000
+    index = json.loads((BUNDLED / "model_index.json").read_text())
+    assert (index["domain_a"], index["domain_b"]) == ("summer", "winter")
+
+
+def test_weights_are_half_precision_and_finite() -> None:
+    for direction in ("a2b", "b2a"):
+        tensors = load_file(BUNDLED / f"generator_{direction}" / "diffusion_pytorch_model.safetensors")
+        assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+        assert all(tensor.isfinite().all() for tensor in tensors.values())
+        assert sum(tensor.numel() for tensor in tensors.values()) == 1_965_059
+
+
+@pytest.mark.parametrize("direction", ["summer2winter", "winter2summer"])
+def test_onnx_runtime_and_torch_agree(direction: str) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+    pipe = CycleGANPipeline.from_pretrained()
+    generator = pipe.generator_a2b if direction == "summer2winter" else pipe.generator_b2a
+    folder = BUNDLED / ("generator_a2b" if direction == "summer2winter" else "generator_b2a")
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    sample = torch.rand(1, 3, 64, 96) * 2 - 1
+    with torch.no_grad():
+        expected = generator(sample).sample.numpy()
+    (got,) = session.run(None, {"sample": sample.numpy()})
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_summer_loses_its_green_and_winter_gains_it() -> None:
+    pipe = CycleGANPipeline.from_pretrained()
+    pipe.set_progress_bar_config(disable=True)
+    for source, direction, sign in (("summer", "summer2winter", -1), ("winter", "winter2summer", 1)):
+        for path in sorted((ROOT / "space" / "examples" / source).glob("*.jpg")):
+            before = np.asarray(Image.open(path).convert("RGB"), dtype=np.float32)
+            after = np.asarray(pipe(path, direction=direction).images[0], dtype=np.float32)
+            ground = slice(before.shape[0] // 2, None)  # the lower half: meadow, forest, snow, shore
+            change = greenness(after[ground]) - greenness(before[ground])
+            assert sign * change > 1, f"{path.name}: greenness of the ground changed by {change:.1f}/255"
+
+
+def greenness(pixels: np.ndarray) -> float:
+    """How far green and red (grass, earth) stand above blue (snow, shade), in 0..255."""
+    return float((pixels[..., 1] + pixels[..., 0]).mean() / 2 - pixels[..., 2].mean())
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photos of ../shared, which are not redistributable")
+@pytest.mark.parametrize(("direction", "inputs", "target"), [("a2b", "A", "B"), ("b2a", "B", "A")])
+def test_quality_on_held_out_photos(direction: str, inputs: str, target: str) -> None:
+    """At least half of the distance from untouched photos to real ones of the target is closed, edges kept."""
+    untouched, real, training = photos(f"test{inputs}"), photos(f"test{target}"), photos(f"train{target}")
+    pipe = CycleGANPipeline.from_pretrained()
+    pipe.set_progress_bar_config(disable=True)
+    images = pipe(untouched, direction=direction, output_type="pt", batch_size=5).images
+    translated = (torch.stack(images) * 255).round() / 255
+
+    def distance(pictures: torch.Tensor) -> float:
+        return float(np.mean(sliced_wasserstein_pyramid([pictures], [training])))
+
+    floor, start, end = distance(real), distance(untouched), distance(translated)
+    edges = edge_agreement(untouched, translated).mean().item()
+    print(f"{direction}: SWD {end:.1f}, untouched {start:.1f}, real {floor:.1f}, edges {edges:.3f}")
+    assert (start - end) / (start - floor) >= 0.5
+    assert edges >= 0.8
+
+
+def test_no_text_names_a_folder_of_the_machine_that_trained() -> None:
+    for path in BUNDLED.rglob("*"):
+        if path.suffix in (".json", ".md", ".yaml"):
+            text = path.read_text(encoding="utf-8")
+            assert not any(root in text for root in ("/work", "/tmp", "/root", "/home")), path
