@@ -172,3 +172,17 @@ def test_bf16_trains_and_saves_fp32(tmp_path: Path) -> None:
     assert trainer.accelerator.mixed_precision == "bf16"
     for file in (tmp_path / "run").rglob("*.safetensors"):
         assert {tensor.dtype for tensor in load_file(file).values()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_a_compiled_run_in_half_precision_resumes_bit_for_bit(tmp_path: Path) -> None:
+    run = {"max_train_steps": 6, "checkpointing_steps": 3, "validation_steps": 2, "image_pool_size": 2}
+    run |= {"compile": True, "channels_last": True, "mixed_precision": "bf16"}
+    config = tiny_config(tmp_path, run=run, ema={"decay": 0.99}, generator={"upsample_type": "resize_conv"})
+    unbroken = trained(config)
+    shutil.move(tmp_path / "run", tmp_path / "unbroken")
+    torch.compiler.reset()
+    resumed = trained(config, tmp_path / "unbroken" / "checkpoint-3")
+    assert largest_difference(weights(unbroken.raw), weights(resumed.raw)) == 0
+    for ours, theirs in zip(unbroken.ema, resumed.ema, strict=True):
+        assert largest_difference(ours.state_dict(), theirs.state_dict()) == 0
