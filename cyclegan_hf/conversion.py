@@ -33,6 +33,11 @@ OFFICIAL_NAMES = {
 }
 
 
+def role_kind(role: str) -> Kind:
+    """What a network of that role (`generator_a2b`, …) is."""
+    return "generator" if role.startswith("generator_") else "discriminator"
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkReport:
     """What became of one file.
@@ -168,9 +173,8 @@ def convert_official_checkpoint(
     networks: dict[str, MappedNetwork] = {}
     reports = []
     for role, path in files.items():
-        kind: Kind = "generator" if role.startswith("generator") else "discriminator"
         tensors = read_tensors(path)
-        network = _network(path, tensors, kind, padding_mode, dropout_prob)
+        network = _network(path, tensors, role_kind(role), padding_mode, dropout_prob)
         networks[role] = network
         reports.append(_compared(role, path, tensors, network, padding_mode))
     channels = _domain_channels(networks)

@@ -6,19 +6,11 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import nn
 
-from cyclegan_hf.conversion import Kind, load_official_network
+from cyclegan_hf.conversion import OFFICIAL_NAMES, load_official_network, role_kind
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from training.checkpointing import STATE_FOLDER
 from training.objectives import Networks
 
-
-# Ours, the official code's, kind: its G_A translates A to B, its D_A judges domain B.
-OFFICIAL_NAMES: tuple[tuple[str, str, Kind], ...] = (
-    ("generator_a2b", "G_A", "generator"),
-    ("generator_b2a", "G_B", "generator"),
-    ("discriminator_b", "D_A", "discriminator"),
-    ("discriminator_a", "D_B", "discriminator"),
-)
 
 logger = logging.getLogger(__name__)
 
@@ -27,22 +19,19 @@ def load_weights(networks: Networks, source: str) -> None:
     """Load weights into the networks in place; optimisers, schedule and steps start anew.
 
     A pipeline gives the generators it has (the averaged ones, where EMA was on), a checkpoint of ours the
-    discriminators too.
+    discriminators too. What the source lacks starts afresh.
 
     Args:
         networks: The networks to fill.
         source: A folder or Hub id of ours, or a folder of official `*_net_G_A.pth`, `*_net_G_B.pth`, `*_net_D_*.pth`.
+            Without those generators, `*_net_G.pth`, the official code's export of one direction, is taken for G_A.
 
     Raises:
         ValueError: If there is nothing of ours or of the official code at `source`, or its shapes differ.
     """
     folder = Path(source)
-    if folder.is_dir() and list(folder.glob("*_net_G_[AB].pth")):
-        weights = {
-            name: load_official_network(_one_file(folder, f"*_net_{official}.pth"), kind).state_dict
-            for name, official, kind in OFFICIAL_NAMES
-            if list(folder.glob(f"*_net_{official}.pth"))
-        }
+    if files := _official_files(folder):
+        weights = {role: load_official_network(file, role_kind(role)).state_dict for role, file in files.items()}
     else:
         pipeline = CycleGANPipeline.from_pretrained(source)
         weights = {
@@ -57,14 +46,31 @@ def load_weights(networks: Networks, source: str) -> None:
     for name, state in weights.items():
         _load(getattr(networks, name), state, name, source)
     logger.info("Started from %s: %s.", source, ", ".join(weights))
+    for name in ("generator_a2b", "generator_b2a"):
+        if name not in weights:
+            logger.warning("%s has no weights for %s, which starts afresh.", source, name)
 
 
-def _one_file(folder: Path, pattern: str) -> Path:
+def _official_files(folder: Path) -> dict[str, Path]:
+    """The official code's files in a folder by our roles; none where there is no generator."""
+    files = {}
+    for role, name in OFFICIAL_NAMES.items():
+        if file := _one_file(folder, f"*_net_{name}.pth"):
+            files[role] = file
+    if any(role_kind(role) == "generator" for role in files):
+        return files
+    if file := _one_file(folder, "*_net_G.pth"):  # beside G_A or G_B it would be a copy: the official test reads it
+        return {"generator_a2b": file, **files}
+    return {}
+
+
+def _one_file(folder: Path, pattern: str) -> Path | None:
+    """The only file of that pattern, if there is one."""
     files = sorted(folder.glob(pattern))
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise ValueError(f"`--warm-start {folder}`: expected one {pattern}, found {names}.")
-    return files[0]
+    return files[0] if files else None
 
 
 def _load(network: nn.Module, state: dict, name: str, source: str) -> None:

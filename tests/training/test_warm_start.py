@@ -85,6 +85,32 @@ def test_official_generators_alone_leave_the_discriminators(tmp_path: Path) -> N
     assert changed == {"generator_a2b"}
 
 
+def test_an_official_export_of_one_direction_goes_from_a_to_b(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    official = write_official(tmp_path / "official", "G")
+    networks = fresh_networks()
+    before = weights(networks)
+    load_weights(networks, str(tmp_path / "official"))
+    changed = {key.split(".")[0] for key, tensor in weights(networks).items() if not torch.equal(tensor, before[key])}
+    assert changed == {"generator_a2b"}
+    picture = torch.rand(1, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(networks.generator_a2b(picture).sample, official["G"](picture), atol=1e-5)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning == f"{tmp_path / 'official'} has no weights for generator_b2a, which starts afresh."
+
+
+def test_a_copy_for_the_official_test_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    folder = tmp_path / "official"
+    official = write_official(folder, "G_A G_B")
+    (folder / "latest_net_G.pth").write_bytes((folder / "latest_net_G_B.pth").read_bytes())
+    networks = fresh_networks()
+    load_weights(networks, str(folder))
+    first = next(iter(official["G_A"].state_dict().values()))
+    assert torch.equal(networks.generator_a2b.conv_in[1].weight, first)
+
+
 def test_two_epochs_of_official_files_are_ambiguous(tmp_path: Path) -> None:
     write_official(tmp_path / "official", "G_A", epoch="100")
     write_official(tmp_path / "official", "G_A", epoch="latest")
