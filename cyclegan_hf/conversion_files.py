@@ -3,6 +3,7 @@
 import hashlib
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,21 @@ from safetensors.torch import load_file
 
 
 _EXPECTED = "expected a PyTorch file of an official CycleGAN network, such as latest_net_G_A.pth"
+
+# How files begin that people take for PyTorch's.
+_SIGNATURES = {
+    rb"\x89HDF\r\n\x1a\n": "an HDF5 file, as Keras writes it",
+    rb"\x93NUMPY": "a NumPy array (npy)",
+    rb"\x08[\x01-\x1f]\x12.[\w.-]{2}": "an ONNX graph",
+    rb".{4}TFL3": "a TensorFlow Lite model",
+    rb"GGUF": "a GGUF file",
+    rb"\x1f\x8b": "a gzip archive, to be unpacked first",
+    rb"7z\xbc\xaf\x27\x1c": "a 7z archive, to be unpacked first",
+    rb"Rar!\x1a\x07": "a RAR archive, to be unpacked first",
+    rb".{257}ustar": "a tar archive, to be unpacked first",
+    rb"%PDF-": "a PDF document",
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8|RIFF.{4}WEBP": "a picture",
+}
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
@@ -35,21 +51,57 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     if path.is_dir():
         raise ValueError(f"{path} is a folder; {_EXPECTED}.")
     with path.open("rb") as file:
-        head = file.read(256)
+        head = file.read(512)
     if not head:
         raise ValueError(f"{path} is empty; {_EXPECTED}.")
     if head.startswith(b"version https://git-lfs"):
         raise ValueError(f"{path} is a Git LFS pointer, expected the weights it stands for: `git lfs pull` gets them.")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise ValueError(f"{path} is a web page (HTML or XML), probably a download's error page; {_EXPECTED}.")
-    content = _read_safetensors(path) if head[8:9] == b"{" else _read_pickle(path, is_zip=head.startswith(b"PK"))
-    return _checked(path, content)
+    for signature, name in _SIGNATURES.items():
+        if re.match(signature, head, re.DOTALL):
+            raise ValueError(f"{path} is {name}; {_EXPECTED}.")
+    text = _as_text(head)
+    if text.startswith(("{", "[")):
+        raise ValueError(f"{path} is JSON, often a download's error message, {text!r}; {_EXPECTED}.")
+    if head[8:9] == b"{":
+        return _checked(path, _read_safetensors(path))
+    try:
+        return _checked(path, _read_pickle(path, is_zip=head.startswith(b"PK")))
+    except _UnknownFormatError as error:
+        what = f"a text that begins {text!r}" if text else "of no known weight format"
+        raise ValueError(f"{path} is {what}; {_EXPECTED}.") from error
 
 
 def sha256(path: str | Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _UnknownFormatError(Exception):
+    """Not PyTorch's, and not known by its first bytes."""
+
+
+def _as_text(head: bytes) -> str:
+    """The beginning of a text on one line; empty for binary data."""
+    return "" if re.search(rb"[\x00-\x08\x0e-\x1f]", head) else " ".join(head.decode(errors="replace").split())[:60]
+
+
+def _zip_kind(path: Path) -> str:
+    """What a zip archive is that PyTorch did not write."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return "a zip archive that PyTorch cannot read, truncated or of another kind"
+    if names and all(name.endswith(".npy") for name in names):
+        return "a NumPy archive (npz)"
+    if "model.weights.h5" in names:
+        return "a Keras archive"
+    if any(name.endswith("data.pkl") for name in names):
+        return "a damaged PyTorch file"
+    return "a zip archive that PyTorch did not write"
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -76,12 +128,10 @@ def _read_pickle(path: Path, is_zip: bool) -> Any:
         if "TorchScript" in message:
             raise ValueError(f"{path} is a TorchScript program; expected a plain `state_dict` of tensors.") from error
         if is_zip:
-            raise ValueError(
-                f"{path} is a zip archive that PyTorch cannot read, truncated or of another kind; {_EXPECTED}."
-            ) from error
+            raise ValueError(f"{path} is {_zip_kind(path)}; {_EXPECTED}.") from error
         if isinstance(error, EOFError) or "unexpected EOF" in message:
             raise ValueError(f"{path} is truncated; {_EXPECTED}.") from error
-        raise ValueError(f"{path} is no PyTorch weight file; {_EXPECTED}.") from error
+        raise _UnknownFormatError from error
 
 
 def _checked(path: Path, content: Any) -> dict[str, torch.Tensor]:

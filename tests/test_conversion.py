@@ -1,7 +1,9 @@
 import dataclasses
+import gzip
 import json
 import os
 import pickle
+import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -226,9 +228,28 @@ def write_half(**kwargs: Any) -> Callable[[Path], None]:
     return half
 
 
-def write_zip(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("readme.txt", "nothing here")
+def write_zip(*names: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, "nothing here")
+
+    return write
+
+
+def write_tar(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        archive.add(__file__, "latest_net_G.pth")
+
+
+def write_numpy(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def write_numpy_archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, weight=np.zeros(3), bias=np.zeros(3))
 
 
 def write_torchscript(path: Path) -> None:
@@ -272,14 +293,27 @@ TINY = {"block_out_channels": (4, 8), "num_res_blocks": 1}
         (write_bytes(b"<!DOCTYPE html><html><body>404 Not Found</body></html>"), "web page"),
         (write_bytes(b"\n\n  <html>"), "web page"),
         (write_bytes(b"\xef\xbb\xbf<?xml version='1.0'?><Error>AccessDenied</Error>"), "web page"),
-        (write_bytes(b'{"error": "not found"}'), "is no PyTorch weight file"),
-        (write_bytes(b"hello, this is a text\n" * 20), "is no PyTorch weight file"),
-        (write_bytes(bytes(range(256)) * 4), "is no PyTorch weight file"),
-        (write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100)), "is no PyTorch weight file"),
+        (write_bytes(b'{"error":\n {"code": 404}}'), r"is JSON, often a download's error message, .*\"code\": 404"),
+        (write_bytes(b'{"erro":{"code":404}}'), "is JSON"),  # a brace where safetensors has its first
+        (write_bytes(b"Entry not found"), "is a text that begins 'Entry not found'"),
+        (write_bytes(b"hello, this is a text\n" * 20), "is a text that begins 'hello, this is a text hello"),
+        (write_bytes(bytes(range(256)) * 4), "is of no known weight format"),
+        (write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100)), "is a picture"),
+        (write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100)), "is an HDF5 file, as Keras writes it"),
+        (write_bytes(gzip.compress(b"weights")), "is a gzip archive, to be unpacked first"),
+        (write_bytes(b"\x08\x08\x12\x07pytorch\x1a\x052.8.0" + bytes(100)), "is an ONNX graph"),
+        (write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(100)), "is a TensorFlow Lite model"),
+        (write_bytes(b"GGUF" + bytes(100)), "is a GGUF file"),
+        (write_bytes(b"%PDF-1.7\n"), "is a PDF document"),
+        (write_tar, "is a tar archive, to be unpacked first"),
+        (write_numpy, r"is a NumPy array \(npy\)"),
+        (write_numpy_archive, r"is a NumPy archive \(npz\)"),
+        (write_zip("config.json", "model.weights.h5"), "is a Keras archive"),
+        (write_zip("archive/data.pkl"), "is a damaged PyTorch file"),
         (write_bytes((10**6).to_bytes(8, "little") + b'{"a": '), "damaged safetensors"),
         (write_half(), "zip archive that PyTorch cannot read, truncated"),
         (write_half(_use_new_zipfile_serialization=False), "is truncated"),
-        (write_zip, "zip archive that PyTorch cannot read"),
+        (write_zip("readme.txt"), "is a zip archive that PyTorch did not write"),
         (write_torchscript, "is a TorchScript program"),
         (write(nn.Conv2d(3, 3, 3)), "pickled Python objects .`torch.nn.modules.conv.Conv2d`."),
         (write(Resnet(width=2, blocks=1)), "pickled Python objects .`tests.official_networks.Resnet`."),
