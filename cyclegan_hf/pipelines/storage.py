@@ -140,6 +140,10 @@ def whole_folder(target: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        mode = temporary.stat().st_mode & 0o666  # what the umask left of a new folder's rights
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                path.chmod(mode)  # safetensors lets nobody else read its files
         if home is not target:
             os.replace(temporary, target)
             return

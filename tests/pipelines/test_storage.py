@@ -1,6 +1,7 @@
 """Saving and loading: whole files, every tensor accounted for, one-line errors."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,18 @@ def test_what_is_saved(saved):
     index = json.loads((saved / "model_index.json").read_text())
     assert index["image_processor_a"]["size"] == [48, 64]
     assert str(saved) not in "".join(path.read_text() for path in saved.rglob("*.json"))
+
+
+@pytest.mark.parametrize(("umask", "rights"), [(0o022, 0o644), (0o077, 0o600)])
+def test_files_have_the_rights_that_new_files_have(pipe, tmp_path, umask, rights):
+    before = os.umask(umask)
+    try:
+        pipe.save_pretrained(tmp_path / "model")  # a new folder
+        pipe.save_pretrained(tmp_path)  # one that exists
+    finally:
+        os.umask(before)
+    for path in tmp_path.rglob("*"):
+        assert path.stat().st_mode & 0o777 == (rights | 0o111 & ~umask if path.is_dir() else rights), path
 
 
 def test_one_direction(tmp_path):
