@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cyclegan_hf.conversion import convert_official_checkpoint
     from cyclegan_hf.image_processor import ImageProcessor
+    from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
     from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
     from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
+    from cyclegan_hf.models.generator_attention import AttentionGenerator
     from cyclegan_hf.models.generator_resnet import ResnetGenerator
     from cyclegan_hf.models.generator_unet import UnetGenerator
     from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AttentionGenerator",
     "CycleGANPipeline",
+    "DualHeadDiscriminator",
     "ImageProcessor",
     "PatchDiscriminator",
     "PixelDiscriminator",
@@ -32,7 +36,9 @@ __all__ = [
 
 # Module paths are written into every saved `model_index.json`: they are public.
 _MODULES = {
+    "AttentionGenerator": "cyclegan_hf.models.generator_attention",
     "CycleGANPipeline": "cyclegan_hf.pipelines.pipeline_cyclegan",
+    "DualHeadDiscriminator": "cyclegan_hf.models.discriminator_dual_head",
     "ImageProcessor": "cyclegan_hf.image_processor",
     "PatchDiscriminator": "cyclegan_hf.models.discriminator_patch",
     "PixelDiscriminator": "cyclegan_hf.models.discriminator_pixel",

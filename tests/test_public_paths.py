@@ -10,7 +10,9 @@ import cyclegan_hf
 
 
 GOLDEN = {
+    "AttentionGenerator": "cyclegan_hf.models.generator_attention",
     "CycleGANPipeline": "cyclegan_hf.pipelines.pipeline_cyclegan",
+    "DualHeadDiscriminator": "cyclegan_hf.models.discriminator_dual_head",
     "ImageProcessor": "cyclegan_hf.image_processor",
     "PatchDiscriminator": "cyclegan_hf.models.discriminator_patch",
     "PixelDiscriminator": "cyclegan_hf.models.discriminator_pixel",
@@ -35,6 +37,7 @@ def test_all_names_are_listed_here() -> None:
 @pytest.mark.parametrize(
     ("name", "config"),
     [
+        ("AttentionGenerator", {"block_out_channels": (8, 16), "num_res_blocks": 1}),
         ("ResnetGenerator", {"block_out_channels": (4, 8), "num_res_blocks": 1}),
         ("UnetGenerator", {"block_out_channels": (4, 8, 8)}),
     ],

@@ -6,8 +6,10 @@ from typing import Any
 from torch import nn
 
 from cyclegan_hf.image_processor import ImageProcessor
+from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
 from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
 from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
+from cyclegan_hf.models.generator_attention import AttentionGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.generator_unet import UnetGenerator
 from cyclegan_hf.models.initialization import initialize_weights
@@ -15,8 +17,16 @@ from training.config import TrainConfig
 from training.objectives import Networks
 
 
-GENERATORS = {"ResnetGenerator": ResnetGenerator, "UnetGenerator": UnetGenerator}
-DISCRIMINATORS = {"PatchDiscriminator": PatchDiscriminator, "PixelDiscriminator": PixelDiscriminator}
+GENERATORS = {
+    "AttentionGenerator": AttentionGenerator,
+    "ResnetGenerator": ResnetGenerator,
+    "UnetGenerator": UnetGenerator,
+}
+DISCRIMINATORS = {
+    "DualHeadDiscriminator": DualHeadDiscriminator,
+    "PatchDiscriminator": PatchDiscriminator,
+    "PixelDiscriminator": PixelDiscriminator,
+}
 
 
 def build_networks(config: TrainConfig) -> Networks:
