@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from cyclegan_hf.cli_arguments import bind_verb
+from cyclegan_hf.errors import one_line
 from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, PictureFile, plan_pictures, save_picture
 
 
@@ -94,7 +95,7 @@ def translate(
                     raise outcome
                 case ValueError():
                     failed += 1
-                    tqdm.write(f"warning {failed}: {_one_line(outcome)}", file=sys.stderr)
+                    tqdm.write(f"warning {failed}: {one_line(outcome)}", file=sys.stderr)
                 case was_resized:
                     done, resized = done + 1, resized + was_resized
             bar.update()
@@ -184,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush at exit goes nowhere
         return 141
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -219,7 +220,7 @@ def _translate_each(run: Callable[..., Any], files: list[PictureFile], batch_siz
                 if len(group) > 1:
                     groups = [[pair] for pair in reversed(group)]  # which one is it?
                 elif proven or not isinstance(error, ValueError):
-                    yield ValueError(f"{group[0][0].source}: {_one_line(error)}")
+                    yield ValueError(f"{group[0][0].source}: {one_line(error)}")
                 else:
                     raise
                 continue
@@ -278,10 +279,6 @@ def _device(name: str | None) -> Any:
 
 def _pictures(count: int) -> str:
     return "1 picture" if count == 1 else f"{count} pictures"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 if __name__ == "__main__":

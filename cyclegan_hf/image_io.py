@@ -13,6 +13,8 @@ from typing import IO, Any, TypeGuard, cast
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from cyclegan_hf.errors import one_line
+
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ def open_image(source: ImageSource) -> Image.Image:
         with Image.open(file) as image:
             return _load(image, name)
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{name}: refused as a possible decompression bomb ({_one_line(error)})") from None
+        raise ValueError(f"{name}: refused as a possible decompression bomb ({one_line(error)})") from None
     except UnidentifiedImageError:
         raise ValueError(f"{name}: expected a picture, got {_describe(file)}") from None
     except PermissionError:
@@ -78,12 +80,8 @@ class _PictureError(ValueError):
     """A refusal that already has its one-line message."""
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _damaged(name: str, error: Exception) -> _PictureError:
-    return _PictureError(f"{name}: expected a whole picture, got one that cannot be decoded ({_one_line(error)})")
+    return _PictureError(f"{name}: expected a whole picture, got one that cannot be decoded ({one_line(error)})")
 
 
 def _checked_path(source: str | os.PathLike[str]) -> Path:
@@ -118,7 +116,7 @@ def _load(image: Image.Image, name: str) -> Image.Image:
     try:
         image = ImageOps.exif_transpose(image)
     except Exception as error:  # a broken EXIF block may fail anywhere in its parser, and must not cost the picture
-        logger.warning("%s: ignoring unreadable EXIF data (%s)", name, _one_line(error))
+        logger.warning("%s: ignoring unreadable EXIF data (%s)", name, one_line(error))
     colour, alpha = _split_alpha(image, name)
     if profile:
         colour = _to_srgb(colour, profile, name)
@@ -192,7 +190,7 @@ def _to_srgb(image: Image.Image, profile: bytes, name: str) -> Image.Image:
             outputMode="RGB",
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        logger.warning("%s: ignoring its colour profile (%s)", name, _one_line(error))
+        logger.warning("%s: ignoring its colour profile (%s)", name, one_line(error))
         return image
     assert converted is not None  # only in-place conversions return nothing
     return converted.convert("L") if image.mode == "L" else converted

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cyclegan_hf.image_io import ImageSource, decoded_values, iterate_images, picture_values
 from cyclegan_hf.image_io import open_image as open_image  # the two go together: open, then `to_array`
+from cyclegan_hf.luma import LUMA_WEIGHTS
 
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ ImageInput: TypeAlias = "ImageSource | np.ndarray | torch.Tensor"
 OutputType = Literal["pil", "np", "pt"]
 Rounding = Literal["nearest", "truncate"]
 
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, Pillow's convert("L")
+_LUMA = np.array(LUMA_WEIGHTS, dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

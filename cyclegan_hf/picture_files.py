@@ -128,6 +128,24 @@ def save_picture(image: Image.Image, path: Path) -> None:
             temporary.unlink()
 
 
+def visible_files(folder: Path, leave_out: Path | None = None) -> Iterator[Path]:
+    """Yields the files of a folder by name, and then those of its sub-folders; hidden ones are left out.
+
+    Args:
+        folder: the folder.
+        leave_out: a sub-folder that is not looked into.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    closed = None if leave_out is None else os.path.realpath(leave_out)
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(
+            sub for sub in folders if sub[0] != "." and os.path.realpath(os.path.join(parent, sub)) != closed
+        )
+        yield from (Path(parent, name) for name in sorted(names) if name[0] != ".")
+
+
 def _find(inputs: Sequence[str], output: Path) -> Iterator[tuple[Path, Path]]:
     """Yields each picture once, with its name relative to the output folder."""
     seen: set[str] = set()
@@ -165,17 +183,8 @@ def _expand(name: str, output: Path) -> list[tuple[Path, Path]]:
 
 def _walk(folder: Path, root: Path, output: Path) -> list[tuple[Path, Path]]:
     """The pictures of a folder and its sub-folders, but for hidden ones and the output folder."""
-    inside = os.path.realpath(output)
-    pairs = []
-    for parent, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(
-            sub for sub in folders if sub[0] != "." and os.path.realpath(os.path.join(parent, sub)) != inside
-        )
-        for name in sorted(names):
-            path = Path(parent, name)
-            if name[0] != "." and path.suffix.lower() in READABLE:
-                pairs.append((path, path.relative_to(root)))
-    return pairs
+    files = visible_files(folder, leave_out=output)
+    return [(path, path.relative_to(root)) for path in files if path.suffix.lower() in READABLE]
 
 
 def _raise(error: OSError) -> None:

@@ -17,19 +17,33 @@ ROOT = Path(__file__).resolve().parents[1]
 CONVERSION = {"conversion", "conversion_files", "conversion_layout", "conversion_parity"}
 JOBS = {*CONVERSION, "evaluation", "export", "hub", "video", "background"}
 MAY_IMPORT = {
-    "image_io": set(),
-    "image_processor": {"image_io"},
+    "errors": set(),
+    "luma": set(),
+    "image_io": {"errors"},
+    "image_processor": {"image_io", "luma"},
     "models": set(),
-    "losses": set(),
-    "metrics": set(),
-    "pipelines": {"image_io", "image_processor", "models"},
-    **dict.fromkeys(JOBS, {"image_io", "image_processor", "losses", "metrics", "models", "pipelines"} | JOBS),
+    "losses": {"luma"},
+    "metrics": {"luma"},
+    "pipelines": {"errors", "image_io", "image_processor", "models"},
+    **dict.fromkeys(
+        JOBS, {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines"} | JOBS
+    ),
     "conversion_files": set(),
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models
     "picture_files": set(),
     "cli_arguments": set(),
-    "cli": {"cli_arguments", "image_io", "image_processor", "metrics", "models", "picture_files", "pipelines"} | JOBS,
+    "cli": {
+        "cli_arguments",
+        "errors",
+        "image_io",
+        "image_processor",
+        "metrics",
+        "models",
+        "picture_files",
+        "pipelines",
+    }
+    | JOBS,
 }
 
 # What several architectures share. Any other module of `models` is an architecture, and these are all it may import.

@@ -26,7 +26,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from cyclegan_hf.pipelines.storage import one_line, whole_folder
+from cyclegan_hf.errors import one_line
+from cyclegan_hf.pipelines.storage import whole_folder
 
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def load_checkpoint(folder: Path, networks: dict[str, nn.Module]) -> tuple[dict[
         run = json.loads((home / RUN_NAME).read_text(encoding="utf-8"))
         return run, torch.load(home / "state.pt", weights_only=True, map_location="cpu")
     except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{folder} cannot be resumed from: {one_line(error)}") from error
+        raise ValueError(f"{folder} cannot be resumed from: {one_line(error, 300)}") from error
 
 
 def rotate(output_dir: Path, limit: int | None) -> None:

@@ -11,6 +11,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 try:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from cyclegan_hf.errors import one_line
     from training.command import parse_command
     from training.trainer import Trainer
 except ImportError as error:
@@ -25,7 +26,7 @@ def main() -> None:
         with logging_redirect_tqdm():  # a line of the log goes above the progress bar, not into it
             Trainer(config, checkpoint).train()
     except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        sys.exit(f"error: {one_line(error)}")
     except KeyboardInterrupt:
         sys.exit(130)  # what a shell calls a program that was interrupted
 

@@ -3,9 +3,10 @@
 import torch
 from torch.nn import functional as F
 
+from cyclegan_hf.luma import LUMA_WEIGHTS
 
-# Rec. 601 luma: what greyscale conversion means in this library.
-_LUMA = torch.tensor([0.299, 0.587, 0.114])
+
+_LUMA = torch.tensor(LUMA_WEIGHTS)
 _SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
 
 

@@ -16,15 +16,13 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from cyclegan_hf.errors import one_line
+
 
 PRETRAINED_FOLDER = Path(__file__).parents[1] / "pretrained"
 INDEX_NAME = "model_index.json"
 _MODELS_PACKAGE = "cyclegan_hf.models."
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's first line, for messages that quote it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+_QUOTED = 300  # characters of another library's message
 
 
 def find_folder(
@@ -62,7 +60,8 @@ def find_folder(
             folder = Path(snapshot_download(name, allow_patterns=patterns, **hub)) / inner
         except (OSError, ValueError) as error:  # all of the Hub's errors are one of the two
             raise ValueError(
-                f"{name}: expected a pipeline's folder or a Hub id, found neither here nor there ({one_line(error)})"
+                f"{name}: expected a pipeline's folder or a Hub id, found neither here nor there "
+                f"({one_line(error, _QUOTED)})"
             ) from error
     if not (folder / INDEX_NAME).is_file():
         raise ValueError(f"{name}: expected a saved pipeline, but there is no {INDEX_NAME} in {folder}")
@@ -74,7 +73,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: expected a JSON file ({one_line(error)})") from error
+        raise ValueError(f"{path}: expected a JSON file ({one_line(error, _QUOTED)})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
@@ -116,8 +115,7 @@ def load_component(folder: Path, class_path: Any, variant: str | None, dtype: to
         model = model_class(**config)
         model.load_state_dict(load_file(weights))  # copies, so that half-precision files give float32 models
     except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{folder}: cannot load `{class_name}` ({reason[:300]})") from error
+        raise ValueError(f"{folder}: cannot load `{class_name}` ({one_line(error, _QUOTED)})") from error
     return cast(model, dtype=dtype).eval()
 
 
@@ -155,6 +153,6 @@ def whole_folder(target: Path) -> Iterator[Path]:
             destination.parent.mkdir(exist_ok=True)
             os.replace(file, destination)
     except (OSError, SafetensorError) as error:  # a full disk is an OSError or, from the weights' writer, the other
-        raise OSError(f"could not save to {target}: {one_line(error)}") from error
+        raise OSError(f"could not save to {target}: {one_line(error, _QUOTED)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cyclegan_hf.picture_files import READABLE
+from cyclegan_hf.picture_files import READABLE, visible_files
 
 
 def list_pictures(folder: str | Path, key: str) -> list[Path]:
@@ -20,12 +20,8 @@ def list_pictures(folder: str | Path, key: str) -> list[Path]:
         raise ValueError(f"`{key}` must be a folder of pictures; {folder} does not exist.")
     if not root.is_dir():
         raise ValueError(f"`{key}` must be a folder of pictures; {folder} is a file.")
-    files = [path for path in root.rglob("*") if path.is_file()]
-    pictures = sorted(
-        path
-        for path in files
-        if path.suffix.lower() in READABLE and not any(part[0] == "." for part in path.relative_to(root).parts)
-    )
+    files = list(visible_files(root))
+    pictures = sorted(path for path in files if path.suffix.lower() in READABLE)
     if not pictures:
         raise ValueError(f"`{key}` must be a folder of pictures; {folder} holds none (other files: {len(files)}).")
     return pictures
