@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
     from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
     from cyclegan_hf.models.generator_attention import AttentionGenerator
+    from cyclegan_hf.models.generator_encoder_decoder import EncoderDecoderGenerator
     from cyclegan_hf.models.generator_resnet import ResnetGenerator
     from cyclegan_hf.models.generator_unet import UnetGenerator
+    from cyclegan_hf.models.generator_unet_maxpool import MaxPoolUnetGenerator
     from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 
 __version__ = "0.1.0"
@@ -25,7 +27,9 @@ __all__ = [
     "AttentionGenerator",
     "CycleGANPipeline",
     "DualHeadDiscriminator",
+    "EncoderDecoderGenerator",
     "ImageProcessor",
+    "MaxPoolUnetGenerator",
     "PatchDiscriminator",
     "PixelDiscriminator",
     "ResnetGenerator",
@@ -39,7 +43,9 @@ _MODULES = {
     "AttentionGenerator": "cyclegan_hf.models.generator_attention",
     "CycleGANPipeline": "cyclegan_hf.pipelines.pipeline_cyclegan",
     "DualHeadDiscriminator": "cyclegan_hf.models.discriminator_dual_head",
+    "EncoderDecoderGenerator": "cyclegan_hf.models.generator_encoder_decoder",
     "ImageProcessor": "cyclegan_hf.image_processor",
+    "MaxPoolUnetGenerator": "cyclegan_hf.models.generator_unet_maxpool",
     "PatchDiscriminator": "cyclegan_hf.models.discriminator_patch",
     "PixelDiscriminator": "cyclegan_hf.models.discriminator_pixel",
     "ResnetGenerator": "cyclegan_hf.models.generator_resnet",

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from cyclegan_hf.models.generator_encoder_decoder import EncoderDecoderGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.generator_unet import UnetGenerator
+from cyclegan_hf.models.generator_unet_maxpool import MaxPoolUnetGenerator
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 
 
@@ -25,6 +27,11 @@ GENERATORS = {
     "conv_transpose": lambda: ResnetGenerator(block_out_channels=(8, 16), num_res_blocks=1, padding_mode="zero"),
     "batch": lambda: ResnetGenerator(block_out_channels=(8, 16), num_res_blocks=1, norm_type="batch"),
     "channels": lambda: ResnetGenerator(in_channels=1, out_channels=4, block_out_channels=(8, 16), num_res_blocks=1),
+    "residual": lambda: ResnetGenerator(
+        block_out_channels=(8, 16), num_res_blocks=1, learn_residual=True, activation_after_add=True
+    ),
+    "encoder_decoder": lambda: EncoderDecoderGenerator(block_out_channels=(8, 16), num_res_blocks=1),
+    "unet_maxpool": lambda: MaxPoolUnetGenerator(block_out_channels=(8, 16), layers_per_block=2),
     "unet": lambda: UnetGenerator(block_out_channels=(8, 16, 16)),
     "unet_batch": lambda: UnetGenerator(block_out_channels=(8, 16, 16), norm_type="batch"),
 }

@@ -13,7 +13,9 @@ GOLDEN = {
     "AttentionGenerator": "cyclegan_hf.models.generator_attention",
     "CycleGANPipeline": "cyclegan_hf.pipelines.pipeline_cyclegan",
     "DualHeadDiscriminator": "cyclegan_hf.models.discriminator_dual_head",
+    "EncoderDecoderGenerator": "cyclegan_hf.models.generator_encoder_decoder",
     "ImageProcessor": "cyclegan_hf.image_processor",
+    "MaxPoolUnetGenerator": "cyclegan_hf.models.generator_unet_maxpool",
     "PatchDiscriminator": "cyclegan_hf.models.discriminator_patch",
     "PixelDiscriminator": "cyclegan_hf.models.discriminator_pixel",
     "ResnetGenerator": "cyclegan_hf.models.generator_resnet",
@@ -40,6 +42,8 @@ def test_all_names_are_listed_here() -> None:
         ("AttentionGenerator", {"block_out_channels": (8, 16), "num_res_blocks": 1}),
         ("ResnetGenerator", {"block_out_channels": (4, 8), "num_res_blocks": 1}),
         ("UnetGenerator", {"block_out_channels": (4, 8, 8)}),
+        ("EncoderDecoderGenerator", {"block_out_channels": (4, 8), "num_res_blocks": 1}),
+        ("MaxPoolUnetGenerator", {"block_out_channels": (4, 8), "layers_per_block": 1}),
     ],
 )
 def test_saved_index_names_them(name: str, config: dict[str, object], tmp_path: Path) -> None:

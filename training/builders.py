@@ -10,8 +10,10 @@ from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
 from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
 from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
 from cyclegan_hf.models.generator_attention import AttentionGenerator
+from cyclegan_hf.models.generator_encoder_decoder import EncoderDecoderGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.generator_unet import UnetGenerator
+from cyclegan_hf.models.generator_unet_maxpool import MaxPoolUnetGenerator
 from cyclegan_hf.models.initialization import initialize_weights
 from training.config import TrainConfig
 from training.objectives import Networks
@@ -19,6 +21,8 @@ from training.objectives import Networks
 
 GENERATORS = {
     "AttentionGenerator": AttentionGenerator,
+    "EncoderDecoderGenerator": EncoderDecoderGenerator,
+    "MaxPoolUnetGenerator": MaxPoolUnetGenerator,
     "ResnetGenerator": ResnetGenerator,
     "UnetGenerator": UnetGenerator,
 }

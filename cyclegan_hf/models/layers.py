@@ -15,6 +15,7 @@ from torch.nn import functional as F
 NormType = Literal["instance", "batch", "none"]
 PaddingMode = Literal["reflect", "zero"]
 UpsampleType = Literal["conv_transpose", "resize_conv"]
+ActivationType = Literal["relu", "leaky_relu"]
 
 
 def _traced_for_speed() -> bool:
@@ -136,21 +137,34 @@ def make_norm(norm_type: NormType, num_channels: int) -> nn.Module:
     raise ValueError(f"`norm_type` must be 'instance', 'batch' or 'none', got {norm_type!r}.")
 
 
+def make_activation(activation_type: ActivationType) -> nn.Module:
+    """The activation of that name: `"relu"`, or `"leaky_relu"` with the slope 0.2 of all GAN discriminators here."""
+    match activation_type:
+        case "relu":
+            return nn.ReLU()
+        case "leaky_relu":
+            return nn.LeakyReLU(0.2)
+    raise ValueError(f"`activation_type` must be 'relu' or 'leaky_relu', got {activation_type!r}.")
+
+
 def conv_bias(norm_type: NormType) -> bool:
     """Whether a convolution before that norm has a bias: batch normalisation brings its own."""
     return norm_type != "batch"
 
 
 class ResnetBlock(nn.Module):
-    """Residual block: pad, 3×3, norm, ReLU, dropout, pad, 3×3, norm, added to the input; no activation after the sum.
+    """Residual block: pad, 3×3, norm, activation, dropout, pad, 3×3, norm, added to the input.
 
-    Johnson et al. 2016 (supplementary material), as the CycleGAN paper's appendix 7.2 takes it over.
+    Johnson et al. 2016 (supplementary material), as the CycleGAN paper's appendix 7.2 takes it over: no activation
+    after the sum. He et al. 2016 (figure 2) have one.
 
     Args:
         channels: Channels in and out; shape `(B, channels, H, W)` is kept.
         norm_type: `"instance"`, `"batch"` or `"none"`.
         padding_mode: `"reflect"` or `"zero"`.
         dropout_prob: Probability of dropping a value between the two convolutions, in [0, 1).
+        activation_type: `"relu"` or `"leaky_relu"`.
+        activation_after_add: Apply the activation to the sum too.
     """
 
     def __init__(
@@ -159,9 +173,13 @@ class ResnetBlock(nn.Module):
         norm_type: NormType = "instance",
         padding_mode: PaddingMode = "reflect",
         dropout_prob: float = 0.0,
+        activation_type: ActivationType = "relu",
+        activation_after_add: bool = False,
     ) -> None:
         super().__init__()
         bias = conv_bias(norm_type)
+        self.activation = make_activation(activation_type)
+        self.activation_after_add = activation_after_add
         self.pad = Pad2d(1, padding_mode)
         self.conv1 = nn.Conv2d(channels, channels, 3, bias=bias)
         self.norm1 = make_norm(norm_type, channels)
@@ -171,6 +189,6 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the block's residual to `x`."""
-        residual = F.relu(self.norm1(self.conv1(self.pad(x))))
-        residual = self.norm2(self.conv2(self.pad(self.dropout(residual))))
-        return x + residual
+        residual = self.activation(self.norm1(self.conv1(self.pad(x))))
+        x = x + self.norm2(self.conv2(self.pad(self.dropout(residual))))
+        return self.activation(x) if self.activation_after_add else x

@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from cyclegan_hf.models.generator_unet import UnetGenerator
-from tests.models.model_tester import GeneratorTester, count
+from tests.models.model_tester import DropoutTester, count
 
 
 UNET_256 = (64, 128, 256, 512, 512, 512, 512, 512)
 UNET_128 = UNET_256[:-1]
 
 
-class TestUnetGenerator(GeneratorTester):
+class TestUnetGenerator(DropoutTester):
     model_class = UnetGenerator
     config: ClassVar = {"block_out_channels": (4, 8, 8, 8)}
     top_level_names: ClassVar = {"conv_in", "down_blocks", "up_blocks", "conv_out"}

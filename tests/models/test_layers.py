@@ -76,6 +76,15 @@ def test_resnet_block_adds_to_its_input() -> None:
     for parameter in block.conv2.parameters():
         nn.init.zeros_(parameter)
     assert torch.equal(block(x), x)  # no activation after the sum: negative values come through
+    block.activation_after_add = True
+    assert torch.equal(block(x), x.relu())
+
+
+def test_an_activation_of_a_residual_block() -> None:
+    block, x = ResnetBlock(4, norm_type="none", activation_type="leaky_relu"), torch.randn(1, 4, 8, 8)
+    hidden = F.leaky_relu(block.conv1(F.pad(x, (1, 1, 1, 1), mode="reflect")), 0.2)
+    expected = x + block.conv2(F.pad(hidden, (1, 1, 1, 1), mode="reflect"))
+    torch.testing.assert_close(block(x), expected)
 
 
 def test_an_unknown_norm_is_refused() -> None:
