@@ -46,3 +46,9 @@ def write_domains(root: Path, count: int = 6, size: int | tuple[int, int] = 48) 
             picture = make_picture(folder[-1], seed=1000 * number + index, size=size)
             picture.save(root / folder / f"{index:03d}.png")
     return root
+
+
+def noise(height: int = 9, width: int = 7, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Random uint8 pixels of shape `(height, width, channels)`, or `(height, width)` for one channel."""
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    return values if channels > 1 else values[..., 0]
