@@ -60,6 +60,25 @@ def test_onnx_runtime_and_torch_agree(direction: str) -> None:
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("direction", ["a2b", "b2a"])
+def test_openvino_and_torch_agree_on_a_picture(direction: str) -> None:
+    openvino = pytest.importorskip("openvino", reason="needs the extra `export`")
+    pipe = CycleGANPipeline.from_pretrained()
+    generator = getattr(pipe, f"generator_{direction}")
+    season = pipe.config["domain_a" if direction == "a2b" else "domain_b"]
+    path = sorted((ROOT / "space" / "examples" / season).glob("*.jpg"))[0]
+    picture = Image.open(path).crop((128, 128, 384, 320))
+    ((sample, _),) = pipe.image_processor_a.preprocess(picture, size_multiple=generator.size_multiple)
+    with torch.no_grad():
+        expected = generator(torch.from_numpy(sample)).sample.numpy()
+    # By default OpenVINO computes in bfloat16 where the processor does.
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(BUNDLED / f"generator_{direction}" / "model.onnx", "CPU", exact)
+    difference = np.abs(model(sample)[0] - expected)
+    print(f"{direction}: largest difference {difference.max():.1e}")
+    assert difference.max() <= 1e-4  # of [-1, 1]: a hundredth of one of 255 steps; sums run in another order
+
+
 def test_summer_loses_its_green_and_winter_gains_it() -> None:
     pipe = CycleGANPipeline.from_pretrained()
     pipe.set_progress_bar_config(disable=True)
