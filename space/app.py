@@ -27,7 +27,10 @@ FILES = tempfile.TemporaryDirectory(prefix="cyclegan-hf-page-")
 UPLOADS = Path(FILES.name).resolve()
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(UPLOADS))
 
-import gradio as gr  # noqa: E402
+try:
+    import gradio as gr
+except ImportError as error:
+    sys.exit(f"app.py: {error}; the page needs the extra `space`: pip install 'cyclegan_hf[space]'")
 
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.image_io import open_image  # noqa: E402

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -74,6 +75,15 @@ def test_summer_is_greener_than_winter() -> None:
         season: [green(path) for path in EXAMPLES if path.parent.name == season] for season in ("summer", "winter")
     }
     assert min(greens["summer"]) > max(greens["winter"]) + 10
+
+
+def test_without_gradio_the_page_says_what_to_install() -> None:
+    code = "import runpy, sys; sys.modules['gradio'] = None; runpy.run_path('space/app.py', run_name='__main__')"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert re.fullmatch(
+        r"app.py: .*gradio.*; the page needs the extra `space`: pip install 'cyclegan_hf\[space\]'\n", result.stderr
+    )
 
 
 @pytest.mark.slow
