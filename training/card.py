@@ -1,5 +1,6 @@
 """The model card that a run writes beside its weights."""
 
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCardData
@@ -10,9 +11,13 @@ from training.config import TrainConfig
 def model_card(config: TrainConfig, facts: dict[str, Any], counts: dict[str, int]) -> str:
     """The card as Markdown with metadata: what the model translates, how it was trained, how to use it.
 
+    The metadata (Hub documentation, "Model Cards") name data sets and a model that the run started from where they are
+    on the Hub; folders of this machine are not named. The licence is left to whoever publishes the model, as a comment
+    there says: it depends on the pictures.
+
     Args:
         config: The resolved configuration.
-        facts: What the checkpoint records of the run: step, epoch, seconds, precision, device.
+        facts: What the checkpoint records of the run: step, seconds, precision, device, versions.
         counts: Training pictures of domains `"a"` and `"b"`.
     """
     a, b = config.data.domain_a, config.data.domain_b
@@ -20,6 +25,8 @@ def model_card(config: TrainConfig, facts: dict[str, Any], counts: dict[str, int
     data = ModelCardData(
         library_name="cyclegan_hf",
         pipeline_tag="image-to-image",
+        datasets=_hub_ids(config.data.a, config.data.b) or None,
+        base_model=next(iter(_hub_ids(run.warm_start)), None),
         tags=["cyclegan", "image-to-image", "diffusers", "unpaired-image-translation"],
     )
     generator = ", ".join(f"{key}={value}" for key, value in config.generator.items() if key != "_class_name")
@@ -27,11 +34,12 @@ def model_card(config: TrainConfig, facts: dict[str, Any], counts: dict[str, int
     hours = facts["seconds"] / 3600
     return f"""---
 {data.to_yaml()}
+# license: yours to add; it depends on the pictures that this model was trained on
 ---
 
 # {a} ↔ {b}
 
-A CycleGAN (Zhu et al. 2017) that translates pictures of *{a}* into *{b}* and back, trained on unpaired pictures with
+A CycleGAN ([Zhu et al. 2017](https://arxiv.org/abs/1703.10593)) that translates pictures of *{a}* into *{b}* and back, trained on unpaired pictures with
 `cyclegan_hf`.
 
 ```python
@@ -51,6 +59,13 @@ image = pipe("photo.jpg", direction="{a}2{b}").images[0]
 | losses | {config.losses.adversarial}, cycle {config.losses.lambda_a:g} / {config.losses.lambda_b:g}, identity {config.losses.lambda_identity:g} of these |
 | optimiser | Adam {config.optimizer.learning_rate:g} ({config.optimizer.adam_beta1:g}, {config.optimizer.adam_beta2:g}), {config.lr_scheduler.type} rate |
 | compute | {hours:.2f} hours on {facts["num_processes"]} × {facts["device"]} ({facts["threads"]} threads), {facts["mixed_precision"].replace("no", "fp32")} |
+| software | cyclegan_hf {facts["cyclegan_hf"]}, torch {facts["torch"]}, seed {run.seed} |
 
 `recipe.yaml` beside this card holds every setting.
 """  # noqa: E501
+
+
+def _hub_ids(*sources: str | None) -> list[str]:
+    """Those sources that are ids on the Hub, once each; what is a path of this machine is left out."""
+    ids = [source for source in sources if source and source.count("/") == 1 and source[0] not in "./~"]
+    return [source for source in dict.fromkeys(ids) if not source.endswith("/") and not Path(source).exists()]
