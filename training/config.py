@@ -7,14 +7,14 @@ edited in the recipe, not by flag.
 
 import dataclasses
 import difflib
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 import yaml
+
+from training.strict_yaml import build, plain
 
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -121,58 +121,120 @@ class DataConfig:
 
 @dataclass(kw_only=True)
 class LossConfig:
-    """The objective: which terms, and their weights."""
+    """The objective: which terms, and their weights. A weight of 0 leaves its term out."""
 
-    adversarial: Literal["lsgan", "vanilla"] = "lsgan"
-    """Least squares (Mao et al. 2017; the paper's) or binary cross-entropy (Goodfellow et al. 2014)."""
+    adversarial: Literal["lsgan", "vanilla", "hinge", "wgan", "relativistic"] = "lsgan"
+    """Least squares (Mao et al. 2017; the paper's), binary cross-entropy (Goodfellow et al. 2014), hinge (Lim & Ye
+    2017), Wasserstein (Arjovsky et al. 2017; with `lambda_penalty`) or relativistic average (Jolicoeur-Martineau
+    2018)."""
+    lambda_gan: float = 1.0
+    """Weight of the adversarial terms."""
     lambda_a: float = 10.0
     """Weight of the cycle A → B → A."""
     lambda_b: float = 10.0
     """Weight of the cycle B → A → B."""
     lambda_identity: float = 0.5
-    """Weight of the identity terms as a share of `lambda_a` and `lambda_b`; 0 turns them off."""
+    """Weight of the identity terms as a share of `lambda_a` and `lambda_b`."""
+    lambda_feature: float = 0.0
+    """Weight of the distance between the discriminator's features of a translation and of a real picture."""
+    feature_matching: Literal["elementwise", "mean"] = "elementwise"
+    """Features compared place by place, or their means over the batch (Salimans et al. 2016, section 3.1)."""
+    lambda_edge: float = 0.0
+    """Weight of the distance between the Sobel gradients of a picture and of its translation."""
+    lambda_color: float = 0.0
+    """Weight of the distance between the low-pass colours of a picture and of its translation."""
+    lambda_quantization: float = 1.0
+    """Weight of the codebook and commitment loss, where the generators quantise."""
+    lambda_penalty: float = 0.0
+    """Weight of the gradient penalty in the discriminators' loss (Gulrajani et al. 2017; 10 there)."""
+    discriminator_scale: float = 0.5
+    """Factor on the discriminators' losses: 0.5 halves them (the paper), 1 leaves the sum of real and fake."""
+    patch_share: float = 0.7
+    """Weight of the patch scores where a discriminator has a global score too, which gets the rest."""
+    identity_warmup_steps: int = 0
+    """Steps over which the identity weight rises from 0."""
+    cycle_warmup_steps: int = 0
+    """Steps over which the cycle weights rise from 0."""
+    adaptive: Literal["none", "dwa"] = "none"
+    """`dwa`: the weights are multiplied by factors that follow how fast each term falls (Liu et al. 2019)."""
 
     def __post_init__(self) -> None:
-        _check_least(self, "losses.", {"lambda_a": 0, "lambda_b": 0, "lambda_identity": 0})
+        least = [f.name for f in dataclasses.fields(self) if f.type in ("float", "int", float, int)]
+        _check_least(self, "losses.", dict.fromkeys(least, 0))
+        if self.patch_share > 1:
+            raise ValueError(f"`losses.patch_share` must be in [0, 1], got {self.patch_share}.")
 
 
 @dataclass(kw_only=True)
 class OptimizerConfig:
-    """Adam, one for both generators and one for both discriminators."""
+    """Adam, for the generators and for the discriminators."""
 
     learning_rate: float = 2e-4
     """Step size."""
+    discriminator_learning_rate: float | None = None
+    """Step size of the discriminators; unset, the generators'."""
     adam_beta1: float = 0.5
     """Decay of the first moment."""
     adam_beta2: float = 0.999
     """Decay of the second moment."""
+    discriminator_adam_beta1: float | None = None
+    """Decay of the discriminators' first moment; unset, the generators'."""
+    discriminator_adam_beta2: float | None = None
+    """Decay of the discriminators' second moment; unset, the generators'."""
     adam_epsilon: float = 1e-8
     """Added to the second moment's root."""
+    separate: bool = False
+    """An optimiser for each of the four networks; otherwise one for both generators and one for both discriminators.
+    The arithmetic differs only where gradients are clipped: each optimiser's together."""
+    max_grad_norm: float | None = None
+    """Gradients of one optimiser are scaled down to this Euclidean norm; unset, never."""
+    discriminators_first: bool = False
+    """Step the discriminators before the generators; the paper's code does after."""
+    discriminator_steps: int = 1
+    """Discriminator steps for one generator step, each on pictures of its own."""
 
     def __post_init__(self) -> None:
-        _check_least(self, "optimizer.", {"learning_rate": 0, "adam_epsilon": 0})
-        for name in ("adam_beta1", "adam_beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`optimizer.{name}` must be in [0, 1), got {getattr(self, name)}.")
+        least = {"learning_rate": 0, "discriminator_learning_rate": 0, "adam_epsilon": 0, "max_grad_norm": 0}
+        _check_least(self, "optimizer.", least | {"discriminator_steps": 1})
+        for name in ("adam_beta1", "adam_beta2", "discriminator_adam_beta1", "discriminator_adam_beta2"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"`optimizer.{name}` must be in [0, 1), got {value}.")
 
 
 @dataclass(kw_only=True)
 class LrSchedulerConfig:
-    """The learning rate over time."""
+    """The learning rate over time, the same factor for all optimisers."""
 
-    type: Literal["constant", "linear", "linear_epoch_start"] = "linear"
+    type: Literal["constant", "linear", "linear_epoch_start", "step", "cosine", "cosine_restarts", "plateau"] = (
+        "linear"
+    )
     """`linear`: constant, then linear to 0, as the official code until July 2020 and its copies of 2025.
     `linear_epoch_start`: as the code in between, which steps at an epoch's start: the decay begins one epoch early and
-    the last epoch trains at rate 0."""
+    the last epoch trains at rate 0. `step`: times `gamma` every `period`. `cosine`: `constant`, then half a cosine
+    over `decay` down to `min_learning_rate`. `cosine_restarts`: half cosines of `period`, `period` × `period_factor` and
+    so on (Loshchilov & Hutter 2017). `plateau`: times `gamma` when the evaluation metric has not improved `patience`
+    times."""
     unit: Literal["epoch", "step"] = "epoch"
-    """What `constant` and `decay` count."""
+    """What `constant`, `decay` and `period` count."""
     constant: int = 100
     """Epochs (or steps) at the full rate."""
     decay: int = 100
-    """Epochs (or steps) over which the rate falls to 0."""
+    """Epochs (or steps) over which the rate falls."""
+    period: int = 50
+    """Epochs (or steps) between two steps, or of the first half cosine."""
+    period_factor: int = 1
+    """By what each half cosine is longer than the one before."""
+    gamma: float = 0.1
+    """Factor of a step down."""
+    patience: int = 5
+    """Evaluations without an improvement that `plateau` waits for."""
+    min_learning_rate: float = 0.0
+    """Where the cosines end, and what `plateau` does not go below; of the generators, in proportion elsewhere."""
 
     def __post_init__(self) -> None:
-        _check_least(self, "lr_scheduler.", {"constant": 0, "decay": 0})
+        _check_least(self, "lr_scheduler.", {"constant": 0, "decay": 0, "period": 1, "period_factor": 1})
+        _check_least(self, "lr_scheduler.", {"gamma": 0, "patience": 0, "min_learning_rate": 0})
 
 
 @dataclass(kw_only=True)
@@ -250,7 +312,7 @@ class TrainConfig:
             raise ValueError(f"Expected YAML in {path}: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise ValueError(f"Expected a mapping of groups in {path}, got {type(content).__name__}.")
-        return _build(cls, content, "")
+        return build(cls, content)
 
     def without_places(self) -> "TrainConfig":
         """The same settings without the folders of this machine: what may be published."""
@@ -266,7 +328,7 @@ class TrainConfig:
 
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `from_yaml` reads back."""
-        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False, allow_unicode=True, width=119)
+        return yaml.safe_dump(plain(dataclasses.asdict(self)), sort_keys=False, allow_unicode=True, width=119)
 
 
 def recipe_path(name: str) -> Path:
@@ -292,53 +354,3 @@ def _check_least(config: Any, prefix: str, least: dict[str, int]) -> None:
         value = getattr(config, name)
         if value is not None and not value >= limit:  # written so that NaN is refused too
             raise ValueError(f"`{prefix}{name}` must be at least {limit}, got {value}.")
-
-
-def _build(cls: type, content: Any, key: str) -> Any:
-    """An instance of the dataclass `cls` from a mapping; `key` is the mapping's place in the file."""
-    if not isinstance(content, dict):
-        raise ValueError(f"`{key.rstrip('.')}` must be a mapping, got {content!r}.")
-    hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
-    for name in content:
-        if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1, cutoff=0)
-            raise ValueError(f"Unknown key `{key}{name}`. Did you mean `{key}{near[0]}`?")
-    return cls(**{name: _value(hints[name], value, f"{key}{name}") for name, value in content.items()})
-
-
-def _value(hint: Any, value: Any, key: str) -> Any:
-    """`value` as the type `hint` asks, or a `ValueError` that names `key`."""
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, f"{key}.")
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):  # X | None is the only union here
-        return None if value is None else _value(args[0], value, key)
-    if origin is Literal:
-        if value is False and "no" in args:
-            return "no"  # YAML 1.1's reading of a bare no
-        if value in args:
-            return value
-        raise ValueError(f"`{key}` must be one of {', '.join(map(repr, args))}, got {value!r}.")
-    if origin is tuple and isinstance(value, list) and len(value) == len(args):
-        return tuple(_value(arg, item, key) for arg, item in zip(args, value, strict=True))
-    if hint is float and not isinstance(value, bool):
-        try:
-            return float(value)  # also YAML 1.1's reading of 2e-4 as a string
-        except (TypeError, ValueError):
-            pass
-    if origin is dict and isinstance(value, dict):
-        return value
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
-    raise ValueError(f"`{key}` must be {wanted}, got {value!r}.")
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists: YAML has no tuples."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

@@ -1,17 +1,23 @@
 """What generators and discriminators minimise (Zhu et al. 2017, section 3): the one place where weights are applied.
 
-Everything here is a function of networks and pictures in [-1, 1]; nothing steps an optimiser or keeps a state.
+Everything here is a function of networks and pictures in model space; nothing steps an optimiser or keeps a state.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from cyclegan_hf.losses.color import color_consistency_loss
+from cyclegan_hf.losses.edge import edge_consistency_loss
 from torch import nn
 from torch.nn import functional as F
 
-from cyclegan_hf.losses.adversarial import adversarial_loss
+from cyclegan_hf.losses.feature_matching import feature_matching_loss
+from cyclegan_hf.losses.gradient_penalty import gradient_penalty
 from training.config import LossConfig
+from training.verdicts import Verdict, accuracy, fooling_loss, judge, judging_loss, score
 
 
 @dataclass
@@ -31,87 +37,200 @@ class Networks:
     def discriminators(self) -> list[nn.Module]:
         return [self.discriminator_a, self.discriminator_b]
 
+    def hold_discriminators(self, held: bool) -> None:
+        """Keep gradients out of the discriminators' parameters, or let them in again."""
+        for discriminator in self.discriminators:
+            discriminator.requires_grad_(not held)
 
-class GeneratorObjective(NamedTuple):
-    """The generators' loss, its terms before weighting, and the translations, without gradient."""
+
+class Translations(NamedTuple):
+    """What the generators make of a batch.
+
+    Attributes:
+        fake_a, fake_b (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Translations into A and B.
+        same_a, same_b (the same shapes): Pictures through the generator for their own domain; `None` without an
+            identity loss.
+        codes: By direction, where generators quantise: the quantisation loss and the codebook's perplexity.
+    """
+
+    fake_a: torch.Tensor
+    fake_b: torch.Tensor
+    same_a: torch.Tensor | None
+    same_b: torch.Tensor | None
+    codes: dict[str, Codes]
+
+    def detach(self) -> Translations:
+        """The same without gradient."""
+        codes = {name: Codes(*(value.detach() for value in entry)) for name, entry in self.codes.items()}
+        return Translations(*(None if picture is None else picture.detach() for picture in self[:4]), codes)
+
+
+class Codes(NamedTuple):
+    """A vector-quantised bottleneck's loss, and the perplexity of the codes in use."""
+
+    loss: torch.Tensor
+    perplexity: torch.Tensor
+
+
+class Objective(NamedTuple):
+    """A loss, its terms before weighting, and what is only looked at; scalars."""
 
     loss: torch.Tensor
     terms: dict[str, torch.Tensor]
-    fake_a: torch.Tensor
-    fake_b: torch.Tensor
+    measures: dict[str, torch.Tensor]
+
+    def detach(self) -> Objective:
+        """The same without gradient."""
+        terms = {name: value.detach() for name, value in self.terms.items()}
+        return Objective(self.loss.detach(), terms, {name: value.detach() for name, value in self.measures.items()})
+
+
+def translate(
+    networks: Networks, real_a: torch.Tensor, real_b: torch.Tensor, config: LossConfig, together: bool = True
+) -> Translations:
+    """Translate both pictures, and put each through the generator for its own domain where there is an identity loss.
+
+    Args:
+        networks: The networks.
+        real_a (`torch.Tensor` of shape `(batch_size, channels_a, height, width)`): Pictures of domain A.
+        real_b (`torch.Tensor` of shape `(batch_size, channels_b, height, width)`): Pictures of domain B.
+        config: Whether there is an identity loss.
+        together: Put a translation and an identity through the generator as one batch. The mathematics is the same
+            where no layer mixes the pictures of a batch (batch norm does), and it is faster.
+    """
+    a2b, b2a = networks.generator_a2b, networks.generator_b2a
+    codes: dict[str, Codes] = {}
+    if config.lambda_identity == 0:
+        fake_b, fake_a = _generate(a2b, real_a, "a2b", codes), _generate(b2a, real_b, "b2a", codes)
+        return Translations(fake_a, fake_b, None, None, codes)
+    if together:
+        fake_b, same_b = _generate(a2b, torch.cat([real_a, real_b]), "a2b", codes).split([len(real_a), len(real_b)])
+        fake_a, same_a = _generate(b2a, torch.cat([real_b, real_a]), "b2a", codes).split([len(real_b), len(real_a)])
+    else:
+        fake_b, fake_a = _generate(a2b, real_a, "a2b", codes), _generate(b2a, real_b, "b2a", codes)
+        same_b, same_a = _generate(a2b, real_b), _generate(b2a, real_a)
+    return Translations(fake_a, fake_b, same_a, same_b, codes)
 
 
 def generator_objective(
-    networks: Networks, real_a: torch.Tensor, real_b: torch.Tensor, config: LossConfig, together: bool = True
-) -> GeneratorObjective:
-    """Adversarial, cycle and identity terms of both generators.
+    networks: Networks,
+    translations: Translations,
+    real_a: torch.Tensor,
+    real_b: torch.Tensor,
+    config: LossConfig,
+    weights: dict[str, float],
+) -> Objective:
+    """The loss of both generators.
 
     Args:
         networks: The networks; the discriminators' parameters should not require gradients.
-        real_a (`torch.Tensor` of shape `(batch_size, channels_a, height, width)`): Pictures of domain A in [-1, 1].
-        real_b (`torch.Tensor` of shape `(batch_size, channels_b, height, width)`): Pictures of domain B in [-1, 1].
-        config: Terms and weights.
-        together: Put a translation and an identity through the generator as one batch. The mathematics is the same
-            where no layer mixes the pictures of a batch (batch norm does), and it is faster.
-
-    Returns:
-        The weighted loss, the terms, and the fakes for the discriminators.
+        translations: What `translate` made of the same pictures.
+        real_a (`torch.Tensor` of shape `(batch_size, channels_a, height, width)`): Pictures of domain A.
+        real_b (`torch.Tensor` of shape `(batch_size, channels_b, height, width)`): Pictures of domain B.
+        config: Which terms.
+        weights: A weight for each term, from `term_weights`.
     """
-    a2b, b2a = networks.generator_a2b, networks.generator_b2a
-    identity = config.lambda_identity > 0
-    if identity and together:
-        fake_b, same_b = _translate(a2b, torch.cat([real_a, real_b])).split([len(real_a), len(real_b)])
-        fake_a, same_a = _translate(b2a, torch.cat([real_b, real_a])).split([len(real_b), len(real_a)])
-    else:
-        fake_b, fake_a = _translate(a2b, real_a), _translate(b2a, real_b)
-
-    terms = {
-        "gan_a2b": adversarial_loss(_judge(networks.discriminator_b, fake_b), True, config.adversarial),
-        "gan_b2a": adversarial_loss(_judge(networks.discriminator_a, fake_a), True, config.adversarial),
-        "cycle_a": F.l1_loss(_translate(b2a, fake_b), real_a),
-        "cycle_b": F.l1_loss(_translate(a2b, fake_a), real_b),
-    }
-    weights = {"gan_a2b": 1.0, "gan_b2a": 1.0, "cycle_a": config.lambda_a, "cycle_b": config.lambda_b}
-    if identity:
-        if not together:
-            same_b, same_a = _translate(a2b, real_b), _translate(b2a, real_a)
-        terms |= {"identity_a": F.l1_loss(same_a, real_a), "identity_b": F.l1_loss(same_b, real_b)}
-        weights |= {
-            "identity_a": config.lambda_identity * config.lambda_a,
-            "identity_b": config.lambda_identity * config.lambda_b,
-        }
+    terms, measures = {}, {}
+    for direction, discriminator, way_back, cycle, real, target, fake in (
+        ("a2b", networks.discriminator_b, networks.generator_b2a, "cycle_a", real_a, real_b, translations.fake_b),
+        ("b2a", networks.discriminator_a, networks.generator_a2b, "cycle_b", real_b, real_a, translations.fake_a),
+    ):
+        on_fake = judge(discriminator, fake)
+        on_target: Verdict | None = None
+        if config.adversarial == "relativistic" or config.lambda_feature > 0:
+            with torch.no_grad():
+                on_target = judge(discriminator, target)
+        terms[f"gan_{direction}"] = fooling_loss(on_fake, on_target, config)
+        terms[cycle] = F.l1_loss(_generate(way_back, fake), real)
+        if config.lambda_feature > 0 and on_target is not None:
+            terms[f"feature_{direction}"] = feature_matching_loss(
+                on_fake.features, on_target.features, config.feature_matching
+            )
+        if config.lambda_edge > 0:
+            terms[f"edge_{direction}"] = edge_consistency_loss(real, fake)
+        if config.lambda_color > 0:
+            terms[f"color_{direction}"] = color_consistency_loss(real, fake)
+    if translations.same_a is not None and translations.same_b is not None:
+        terms["identity_a"] = F.l1_loss(translations.same_a, real_a)
+        terms["identity_b"] = F.l1_loss(translations.same_b, real_b)
+    for direction, (loss, perplexity) in translations.codes.items():
+        terms[f"quantization_{direction}"] = loss
+        measures[f"perplexity_{direction}"] = perplexity
     loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros((), device=real_a.device))
-    return GeneratorObjective(loss, terms, fake_a.detach(), fake_b.detach())
+    return Objective(loss, terms, measures)
 
 
 def discriminator_objective(
-    discriminator: nn.Module, real: torch.Tensor, fake: torch.Tensor, config: LossConfig, together: bool = True
-) -> torch.Tensor:
-    """Half the sum of a discriminator's losses on real and on fake pictures (Zhu et al. 2017, section 4: halved, so that it learns slower).
+    discriminator: nn.Module,
+    real: torch.Tensor,
+    fake: torch.Tensor,
+    config: LossConfig,
+    together: bool = True,
+    raw: nn.Module | None = None,
+    random: torch.Generator | None = None,
+) -> Objective:
+    """A discriminator's loss on real and on fake pictures, by default half the sum (Zhu et al. 2017, section 4: halved, so that it learns slower).
 
     Args:
         discriminator: The judge of one domain.
-        real (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Its pictures in [-1, 1].
+        real (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Its pictures.
         fake (`torch.Tensor` of the same shape): Translations into its domain, from the pool, without gradient.
-        config: The adversarial loss.
-        together: Judge real and fake as one batch; see `generator_objective`.
-
-    Returns:
-        A scalar.
+        config: Which terms, and their weights.
+        together: Judge real and fake as one batch; see `translate`.
+        raw: The discriminator without compilation, for the gradient penalty: compiled code has no second derivative.
+        random: The penalty's random numbers.
     """  # noqa: E501
     if together:
-        on_real, on_fake = _judge(discriminator, torch.cat([real, fake])).split([len(real), len(fake)])
+        on_real, on_fake = judge(discriminator, torch.cat([real, fake])).split(len(real))
     else:
-        on_real, on_fake = _judge(discriminator, real), _judge(discriminator, fake)
-    return 0.5 * (
-        adversarial_loss(on_real, True, config.adversarial) + adversarial_loss(on_fake, False, config.adversarial)
-    )
+        on_real, on_fake = judge(discriminator, real), judge(discriminator, fake)
+    terms = {}
+    loss = config.discriminator_scale * judging_loss(on_real, on_fake, config)
+    if config.lambda_penalty > 0:
+        critic = raw if raw is not None else discriminator
+        terms["penalty"] = gradient_penalty(lambda sample: score(judge(critic, sample), config), real, fake, random)
+        loss = loss + config.lambda_penalty * terms["penalty"]
+    return Objective(loss, terms, {"accuracy": accuracy(on_real, on_fake, config)})
 
 
-def _translate(generator: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
+def term_weights(config: LossConfig, step: int) -> dict[str, float]:
+    """The weight of every term at a step, from 1, with warm-ups."""
+    identity = _risen(step, config.identity_warmup_steps) * config.lambda_identity
+    cycle = _risen(step, config.cycle_warmup_steps)
+    weights = {
+        "cycle_a": cycle * config.lambda_a,
+        "cycle_b": cycle * config.lambda_b,
+        "identity_a": identity * config.lambda_a,
+        "identity_b": identity * config.lambda_b,
+    }
+    for direction in ("a2b", "b2a"):
+        weights |= {
+            f"gan_{direction}": config.lambda_gan,
+            f"feature_{direction}": config.lambda_feature,
+            f"edge_{direction}": config.lambda_edge,
+            f"color_{direction}": config.lambda_color,
+            f"quantization_{direction}": config.lambda_quantization,
+        }
+    return weights
+
+
+def adaptive_terms(config: LossConfig) -> list[str]:
+    """The terms whose weights `losses.adaptive` adapts: all that the generators minimise but the codebooks' own."""
+    least = {name for name, weight in term_weights(config, step=10**9).items() if weight > 0}
+    return sorted(name for name in least if not name.startswith("quantization"))
+
+
+def _risen(step: int, steps: int) -> float:
+    """How far a weight that rises over `steps` steps has come."""
+    return min(1.0, step / steps) if steps > 0 else 1.0
+
+
+def _generate(
+    generator: nn.Module, pictures: torch.Tensor, direction: str | None = None, codes: dict[str, Codes] | None = None
+) -> torch.Tensor:
+    """A generator's pictures; where it quantises, its codes are noted under `direction`."""
+    sample, *quantised = generator(pictures, return_dict=False)
+    if quantised and direction is not None and codes is not None:
+        codes[direction] = Codes(*quantised[:2])
     # Back to fp32 where the forward ran in half precision: losses and pools are kept in full.
-    return generator(pictures, return_dict=False)[0].float()
-
-
-def _judge(discriminator: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
-    return discriminator(pictures, return_dict=False)[0]
+    return sample.float()

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -20,21 +19,20 @@ from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
 from training.builders import build_networks, image_processors, mixes_batch
 from training.card import model_card
+from training.circumstances import announcement, circumstances, cores_of_this_process, warn_of_changes
 from training.config import TrainConfig
 from training.data.sources import list_pictures
 from training.data.streams import DomainDataset, DomainStream
 from training.ema import EmaModel
-from training.image_pool import ImagePool
-from training.objectives import GeneratorObjective, Networks, discriminator_objective, generator_objective
-from training.optimizers import learning_rate_factor, make_optimizer
+from training.objectives import Networks
+from training.optimizers import learning_rate_factor
 from training.samples import choose_samples, save_grids
+from training.step import Batch, TrainingStep
 from training.tracking import Record
 from training.warm_start import load_weights
 
 
 logger = logging.getLogger(__name__)
-
-Batch = dict[str, torch.Tensor]
 
 
 class Trainer:
@@ -71,20 +69,15 @@ class Trainer:
         if self.device.type == "cpu":
             if self.accelerator.mixed_precision == "fp16":  # accelerate would train in fp32 without a word
                 raise ValueError("`mixed_precision: fp16` needs a GPU; a processor takes bf16 or no.")
-            processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-            torch.set_num_threads(run.num_threads or max(1, len(os.sched_getaffinity(0)) // processes))
-        self.together = not mixes_batch(networks)
+            torch.set_num_threads(run.num_threads or cores_of_this_process())
         self.layout = torch.channels_last if run.channels_last else torch.contiguous_format
         self.raw = networks  # as they are saved: before anything wraps them
         for network in [*networks.generators, *networks.discriminators]:
             nn.Module.to(network.train(), self.device, memory_format=self.layout)
         self.ema = [EmaModel(generator, config.ema.decay) for generator in networks.generators if config.ema.decay > 0]
-        self.optimizer_g = make_optimizer(networks.generators, config.optimizer)
-        self.optimizer_d = make_optimizer(networks.discriminators, config.optimizer)
-        self.pools = {
-            "a": ImagePool(run.image_pool_size, 2 * run.seed),
-            "b": ImagePool(run.image_pool_size, 2 * run.seed + 1),
-        }
+        self.update = TrainingStep(
+            self._prepare(networks), networks, config, self.accelerator, together=not mixes_batch(networks)
+        )
 
         processes = self.accelerator.num_processes
         self.batch_pictures = run.train_batch_size * run.gradient_accumulation_steps * processes
@@ -105,9 +98,6 @@ class Trainer:
             )
             for domain, (key, processor) in enumerate(zip(("a", "b"), image_processors(config), strict=True))
         }
-        self.networks = self._prepare(networks)
-        self.optimizer_g = self.accelerator.prepare_optimizer(self.optimizer_g)
-        self.optimizer_d = self.accelerator.prepare_optimizer(self.optimizer_d)
 
     def train(self) -> None:
         """Run to the last step and leave the finished pipeline in the output folder.
@@ -123,7 +113,8 @@ class Trainer:
             checkpointing.remove_leftovers(self.output_dir)
         self._start_trackers()
         record = Record(self.accelerator, self.output_dir, self.step)
-        self._announce()
+        logger.info("%s", self._announcement())
+        full_rate = self.config.optimizer.learning_rate
         started = time.monotonic() - self.seconds
         with tqdm(
             total=self.total_steps,
@@ -135,12 +126,8 @@ class Trainer:
         ) as bar:
             while self.step < self.total_steps:
                 epoch = self.step // self.steps_per_epoch + 1
-                factor = learning_rate_factor(self.config.lr_scheduler, epoch, self.step + 1)
-                self._set_learning_rate(factor)
-                batches = [self._next_batch() for _ in range(run.gradient_accumulation_steps)]
-
-                objectives = self._generator_step(batches)
-                losses = self._discriminator_step(batches, objectives)
+                factor = learning_rate_factor(self.config.lr_scheduler, epoch, self.step + 1, full_rate)
+                values = self.update(self.step + 1, factor, self._next_batch)
                 for ema, generator in zip(self.ema, self.raw.generators, strict=False):
                     ema.update_parameters(generator)
 
@@ -152,10 +139,9 @@ class Trainer:
                 draws = self._due(run.validation_steps) or (last and run.validation_steps > 0)
                 saves = self._due(run.checkpointing_steps)
                 if logs or draws or saves or self.device.type == "cpu":  # elsewhere, a look at every step would stall
-                    scalars = self._scalars(objectives, losses)
+                    scalars = self._numbers(values)
                 if logs:
-                    rate = factor * self.config.optimizer.learning_rate
-                    record.scalars(self.step, scalars | {"learning_rate": rate})
+                    record.scalars(self.step, scalars | {"learning_rate": factor * full_rate})
                     bar.set_postfix({"cycle": f"{scalars['cycle_a'] + scalars['cycle_b']:.3f}"})
                 if draws:
                     self._sample(record)
@@ -174,11 +160,9 @@ class Trainer:
                 run=self._run_facts(),
                 networks=vars(self.raw),
                 state={
-                    "optimizer_g": self.optimizer_g.state_dict(),
-                    "optimizer_d": self.optimizer_d.state_dict(),
+                    "step": self.update.state_dict(),
                     "ema": [ema.state_dict() for ema in self.ema],
                     "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
-                    "pools": {key: pool.state_dict() for key, pool in self.pools.items()},
                     "random": checkpointing.random_state(),
                 },
             )
@@ -204,62 +188,18 @@ class Trainer:
             image_processor_b=processor_b,
         )
 
-    def _generator_step(self, batches: list[Batch]) -> list[GeneratorObjective]:
-        """One step of both generators, with the discriminators held still."""
-        for discriminator in self.raw.discriminators:
-            discriminator.requires_grad_(False)
-        self.optimizer_g.zero_grad()
-        objectives = []
-        for batch in batches:
-            with self.accelerator.autocast():
-                objective = generator_objective(
-                    self.networks, batch["a"], batch["b"], self.config.losses, self.together
-                )
-            self.accelerator.backward(objective.loss / len(batches))
-            objectives.append(objective._replace(loss=objective.loss.detach()))
-        self.optimizer_g.step()
-        for discriminator in self.raw.discriminators:
-            discriminator.requires_grad_(True)
-        return objectives
-
-    def _discriminator_step(
-        self, batches: list[Batch], objectives: list[GeneratorObjective]
-    ) -> dict[str, torch.Tensor]:
-        """One step of both discriminators, on the pictures that the generators drew before their own step."""
-        self.optimizer_d.zero_grad()
-        total = dict.fromkeys(("discriminator_a", "discriminator_b"), torch.zeros((), device=self.device))
-        for batch, objective in zip(batches, objectives, strict=True):
-            for key, fake in (("b", objective.fake_b), ("a", objective.fake_a)):
-                judge = f"discriminator_{key}"
-                with self.accelerator.autocast():
-                    loss = discriminator_objective(
-                        getattr(self.networks, judge),
-                        batch[key],
-                        self.pools[key].query(fake),
-                        self.config.losses,
-                        self.together,
-                    )
-                self.accelerator.backward(loss / len(batches))
-                total[judge] = total[judge] + loss.detach() / len(batches)
-        self.optimizer_d.step()
-        return total
-
     def _next_batch(self) -> Batch:
         return {
             key: next(stream).to(self.device, non_blocking=True, memory_format=self.layout)
             for key, stream in self.streams.items()
         }
 
-    def _set_learning_rate(self, factor: float) -> None:
-        for optimizer in (self.optimizer_g, self.optimizer_d):
-            for group in optimizer.param_groups:
-                group["lr"] = factor * self.config.optimizer.learning_rate
+    def _numbers(self, values: dict[str, torch.Tensor]) -> dict[str, float]:
+        """A step's losses and terms as numbers.
 
-    def _scalars(self, objectives: list[GeneratorObjective], losses: dict[str, torch.Tensor]) -> dict[str, float]:
-        """This step's terms as numbers, on every process."""
-        terms = {"generator": [objective.loss for objective in objectives]}
-        terms |= {name: [objective.terms[name] for objective in objectives] for name in objectives[0].terms}
-        values = {name: torch.stack(parts).detach().mean() for name, parts in terms.items()} | losses
+        Raises:
+            FloatingPointError: If one is NaN or infinite.
+        """
         numbers = dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
         wrong = [f"{name} = {number}" for name, number in numbers.items() if not math.isfinite(number)]
         if wrong:
@@ -308,25 +248,14 @@ class Trainer:
                 f"`ema.decay` cannot be {self.config.ema.decay:g}: {checkpoint} was trained "
                 f"{'with' if state['ema'] else 'without'} an average of the weights."
             )
-        self.optimizer_g.load_state_dict(state["optimizer_g"])
-        self.optimizer_d.load_state_dict(state["optimizer_d"])
+        self.update.load_state_dict(state["step"], self.device)
         for ema, saved in zip(self.ema, state["ema"], strict=True):
             ema.load_state_dict(saved)
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        for key, pool in self.pools.items():
-            pool.load_state_dict(state["pools"][key])
-            pool.images = [image.to(self.device) for image in pool.images]
         checkpointing.set_random_state(state["random"])
         self.step, self.seconds = run["step"], run["seconds"]
-        for name, now in self._circumstances().items():
-            if run.get(name, now) != now:
-                logger.warning(
-                    "Resumed with other %s (%s, was %s): the result will differ from an unbroken run's.",
-                    name,
-                    now,
-                    run[name],
-                )
+        warn_of_changes(run, self._circumstances())
         return run["positions"]
 
     def _run_facts(self) -> dict[str, Any]:
@@ -341,21 +270,11 @@ class Trainer:
         }
 
     def _circumstances(self) -> dict[str, Any]:
-        """What must not change for a resumed run to end as an unbroken one."""
-        run = self.config.run
-        return {
-            "pictures": {key: len(files) for key, files in self.pictures.items()},
-            "batch_pictures": self.batch_pictures,
-            "seed": run.seed,
-            "image_pool_size": run.image_pool_size,
-            "compile": run.compile,
-            "channels_last": run.channels_last,
-            "mixed_precision": self.accelerator.mixed_precision,
-            "num_processes": self.accelerator.num_processes,
-            "device": self.device.type,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
+        return circumstances(self.config, self.accelerator, self.pictures, self.batch_pictures)
+
+    def _announcement(self) -> str:
+        counts = (self.total_steps, self.batch_pictures, self.steps_per_epoch, self.step)
+        return announcement(self.config, self.accelerator, self.pictures, *counts)
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -372,25 +291,3 @@ class Trainer:
     def _start_trackers(self) -> None:
         if self.config.run.report_to != "none":
             self.accelerator.init_trackers("logs")
-
-    def _announce(self) -> None:
-        run = self.config.run
-        logger.info(
-            "%s pictures of %s, %s of %s; %d steps of %d pictures (%d an epoch) from step %d; %d process(es) on %s, "
-            "%s%s%s, %d threads, pid %d",
-            len(self.pictures["a"]),
-            self.config.data.domain_a,
-            len(self.pictures["b"]),
-            self.config.data.domain_b,
-            self.total_steps,
-            self.batch_pictures,
-            self.steps_per_epoch,
-            self.step,
-            self.accelerator.num_processes,
-            self.device,
-            {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision),
-            ", compiled" if run.compile else "",
-            ", channels last" if run.channels_last else "",
-            torch.get_num_threads(),
-            os.getpid(),
-        )

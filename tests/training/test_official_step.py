@@ -41,7 +41,7 @@ NEAR_GRADIENT_DESCENT: dict[str, Any] = {
 def separate_passes(config: TrainConfig) -> Trainer:
     """A trainer that makes the official code's passes one by one, so that every bit can be compared."""
     trainer = Trainer(config)
-    trainer.together = False
+    trainer.update.together = False
     return trainer
 
 
@@ -161,6 +161,19 @@ def test_the_trainer_takes_the_official_steps(tmp_path: Path, batch_size: int) -
     assert largest_difference(weights(trainer.raw), in_our_names(twins, trainer)) < 1e-7
 
 
+@pytest.mark.parametrize("separate", [False, True])
+def test_discriminators_first_is_that_order_and_separate_optimisers_change_nothing(
+    tmp_path: Path, separate: bool
+) -> None:
+    config = tiny_config(tmp_path, **SETTINGS)
+    config.optimizer.discriminators_first, config.optimizer.separate = True, separate
+    trainer = separate_passes(config)
+    twins = official_twins(trainer)
+    trainer.train()
+    train_officially(config, twins, change="discriminators first")
+    assert largest_difference(weights(trainer.raw), in_our_names(twins, trainer)) < 1e-7
+
+
 @pytest.mark.parametrize("change", ["discriminators first", "fakes drawn anew", "not halved", "identity swapped"])
 def test_a_step_in_another_way_would_be_seen(tmp_path: Path, change: str) -> None:
     config = tiny_config(tmp_path, **SETTINGS)
@@ -175,7 +188,7 @@ def test_one_batch_for_two_passes_takes_the_same_step(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, **SETTINGS | NEAR_GRADIENT_DESCENT)
     trainer = Trainer(config)
     before, twins = weights(trainer.raw), official_twins(trainer)
-    assert trainer.together
+    assert trainer.update.together
     trainer.train()
     train_officially(config, twins)
     assert largest_difference(weights(trainer.raw), before) > 1e-3

@@ -45,7 +45,7 @@ def test_every_term_is_logged_by_its_name(tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == [3, 4]  # the last one always
     assert set(lines[0]) == {
         *("step", "generator", "gan_a2b", "gan_b2a", "cycle_a", "cycle_b", "identity_a", "identity_b"),
-        *("discriminator_a", "discriminator_b", "learning_rate"),
+        *("discriminator_a", "discriminator_b", "accuracy_a", "accuracy_b", "learning_rate"),
     }
     weighted = {"gan_a2b": 1, "gan_b2a": 1, "cycle_a": 10, "cycle_b": 10, "identity_a": 5, "identity_b": 5}
     assert lines[0]["generator"] == pytest.approx(sum(w * lines[0][name] for name, w in weighted.items()), rel=1e-5)
@@ -102,7 +102,9 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path: Path, num_workers: int)
     for ours, theirs in zip(unbroken.ema, resumed.ema, strict=True):
         assert largest_difference(ours.state_dict(), theirs.state_dict()) == 0
     for key in ("a", "b"):
-        assert torch.equal(torch.stack(unbroken.pools[key].images), torch.stack(resumed.pools[key].images))
+        assert torch.equal(
+            torch.stack(unbroken.update.pools[key].images), torch.stack(resumed.update.pools[key].images)
+        )
     first, second = (tmp_path / name / "checkpoint-8" for name in ("unbroken", "run"))
     for file in first.rglob("*.safetensors"):
         assert file.read_bytes() == (second / file.relative_to(first)).read_bytes(), file.name

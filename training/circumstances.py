@@ -1,0 +1,82 @@
+"""What a run runs on and with: said at its start, kept in its checkpoints, compared when it goes on."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from training.config import TrainConfig
+
+
+logger = logging.getLogger(__name__)
+
+
+def cores_of_this_process() -> int:
+    """The processor cores that this process may use, shared out among the processes of this machine."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows do not have it
+        cores = os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+def circumstances(
+    config: TrainConfig, accelerator: Any, pictures: Mapping[str, Sequence], batch_pictures: int
+) -> dict[str, Any]:
+    """What must not change for a resumed run to end as an unbroken one.
+
+    Args:
+        config: The configuration.
+        accelerator: The run's `accelerate.Accelerator`.
+        pictures: The training pictures by domain.
+        batch_pictures: Pictures of each domain a step, over all processes.
+    """
+    run = config.run
+    return {
+        "pictures": {key: len(files) for key, files in pictures.items()},
+        "batch_pictures": batch_pictures,
+        "seed": run.seed,
+        "image_pool_size": run.image_pool_size,
+        "compile": run.compile,
+        "channels_last": run.channels_last,
+        "mixed_precision": accelerator.mixed_precision,
+        "num_processes": accelerator.num_processes,
+        "device": accelerator.device.type,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Say which circumstances a resumed run has changed."""
+    for name, value in now.items():
+        if before.get(name, value) != value:
+            logger.warning(
+                "Resumed with other %s (%s, was %s): the result will differ from an unbroken run's.",
+                name,
+                value,
+                before[name],
+            )
+
+
+def announcement(
+    config: TrainConfig,
+    accelerator: Any,
+    pictures: Mapping[str, Sequence],
+    total_steps: int,
+    batch_pictures: int,
+    steps_per_epoch: int,
+    step: int,
+) -> str:
+    """The line at a run's start."""
+    precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    settings = [precision, *(["compiled"] if config.run.compile else [])]
+    settings += ["channels last"] if config.run.channels_last else []
+    return (
+        f"{len(pictures['a'])} pictures of {config.data.domain_a}, {len(pictures['b'])} of {config.data.domain_b}; "
+        f"{total_steps} steps of {batch_pictures} pictures ({steps_per_epoch} an epoch) from step {step}; "
+        f"{accelerator.num_processes} process(es) on {accelerator.device}, {', '.join(settings)}, "
+        f"{torch.get_num_threads()} threads, pid {os.getpid()}"
+    )

@@ -1,0 +1,68 @@
+"""Dataclasses from YAML, with nothing guessed: unknown keys and wrong types are refused by name."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any, Literal
+
+
+def build(cls: type, content: Any, key: str = "") -> Any:
+    """An instance of a dataclass from a mapping.
+
+    Args:
+        cls: The dataclass; its fields may be dataclasses in their turn.
+        content: What YAML read.
+        key: The mapping's place in the file, for messages: empty, or ending with a dot.
+
+    Raises:
+        ValueError: For an unknown key (with the nearest valid one) or a value of another type.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"`{key.rstrip('.')}` must be a mapping, got {content!r}.")
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    for name in content:
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1, cutoff=0)
+            raise ValueError(f"Unknown key `{key}{name}`. Did you mean `{key}{near[0]}`?")
+    return cls(**{name: _value(hints[name], value, f"{key}{name}") for name, value in content.items()})
+
+
+def _value(hint: Any, value: Any, key: str) -> Any:
+    """`value` as the type `hint` asks, or a `ValueError` that names `key`."""
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast(type, hint), value, f"{key}.")
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):  # X | None is the only union here
+        return None if value is None else _value(args[0], value, key)
+    if origin is Literal:
+        if value is False and "no" in args:
+            return "no"  # YAML 1.1's reading of a bare no
+        if value in args:
+            return value
+        raise ValueError(f"`{key}` must be one of {', '.join(map(repr, args))}, got {value!r}.")
+    if origin is tuple and isinstance(value, list) and len(value) == len(args):
+        return tuple(_value(arg, item, key) for arg, item in zip(args, value, strict=True))
+    if origin is list and isinstance(value, list):
+        return [_value(args[0], item, key) for item in value]
+    if hint is float and not isinstance(value, bool):
+        try:
+            return float(value)  # also YAML 1.1's reading of 2e-4 as a string
+        except (TypeError, ValueError):
+            pass
+    if origin is dict and isinstance(value, dict):
+        return value
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
+    raise ValueError(f"`{key}` must be {wanted}, got {value!r}.")
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists: YAML has no tuples."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
