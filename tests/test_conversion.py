@@ -382,7 +382,7 @@ def test_a_generator_is_no_discriminator(tmp_path: Path) -> None:
         (["G_A"], [], {"direction": "forward"}, "must be 'a2b' or 'b2a', got 'forward'"),
         (["G_A", "G_B"], [], {"domain_a": "x", "domain_b": "x"}, "two different names"),
         (["G_A"], [], {"padding_mode": "replicate"}, "`padding_mode` must be 'reflect' or 'zero'"),
-        (["G_A"], [], {"dropout_prob": 2.0}, "dropout probability"),
+        (["G_A"], [], {"dropout_prob": 2.0}, r"`dropout_prob` must be in \[0, 1\), got 2.0"),
         (
             ["G_A"],
             ["D_B"],

@@ -47,7 +47,7 @@ MAY_IMPORT = {
 }
 
 # What several architectures share. Any other module of `models` is an architecture, and these are all it may import.
-MODEL_BLOCKS = {"layers", "attention", "vector_quantizer", "outputs", "initialization"}
+MODEL_BLOCKS = {"checks", "layers", "attention", "vector_quantizer", "outputs", "initialization"}
 
 # Other packages.
 NOWHERE = {"transformers", "torchvision"}

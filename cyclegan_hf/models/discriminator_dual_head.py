@@ -8,6 +8,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from cyclegan_hf.models.checks import check_least, check_widths
 from cyclegan_hf.models.layers import InstanceNorm2d
 from cyclegan_hf.models.outputs import DiscriminatorOutput
 
@@ -40,9 +41,8 @@ class DualHeadDiscriminator(ModelMixin, ConfigMixin):
         use_global_head: bool = True,
     ) -> None:
         super().__init__()
-        if not block_out_channels:
-            raise ValueError("`block_out_channels` must name at least one width, got an empty sequence.")
-        widths = [in_channels, *block_out_channels]
+        check_least(1, in_channels=in_channels)
+        widths = [in_channels, *check_widths(block_out_channels)]
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 spectral_norm(nn.Conv2d(narrow, wide, 4, stride=2, padding=1)), InstanceNorm2d(), nn.LeakyReLU(0.2)

@@ -9,6 +9,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 from torch.nn import functional as F
 
+from cyclegan_hf.models.checks import check_least, check_widths
 from cyclegan_hf.models.layers import (
     ActivationType,
     InstanceNorm2d,
@@ -76,16 +77,13 @@ class PatchDiscriminator(ModelMixin, ConfigMixin):
         pool_output: bool = False,
     ) -> None:
         super().__init__()
-        widths = list(block_out_channels)
-        if len(widths) < 2:
-            raise ValueError(f"`block_out_channels` must name at least two widths, got {widths}.")
+        widths = check_widths(block_out_channels, least=2)
+        check_least(1, in_channels=in_channels, out_channels=out_channels)
+        check_least(1, head_kernel_size=head_kernel_size, head_stride=head_stride)
         if output_activation not in ("none", "sigmoid", "tanh"):
             raise ValueError(f"`output_activation` must be 'none', 'sigmoid' or 'tanh', got {output_activation!r}.")
         if last_stride not in (1, 2):
             raise ValueError(f"`last_stride` must be 1 or 2, got {last_stride!r}.")
-        for name, size in (("head_kernel_size", head_kernel_size), ("head_stride", head_stride)):
-            if size < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {size}.")
         for name, pixels in (("padding", padding), ("head_padding", head_padding)):
             if pixels != "same" and not (isinstance(pixels, int) and pixels >= 0):
                 raise ValueError(f"`{name}` must be 0, a number of pixels or 'same', got {pixels!r}.")

@@ -5,6 +5,7 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
+from cyclegan_hf.models.checks import check_least, check_widths
 from cyclegan_hf.models.layers import NormType, conv_bias, make_norm
 from cyclegan_hf.models.outputs import DiscriminatorOutput
 
@@ -35,7 +36,8 @@ class PixelDiscriminator(ModelMixin, ConfigMixin):
         super().__init__()
         if len(block_out_channels) != 2:
             raise ValueError(f"`block_out_channels` must name two widths, got {list(block_out_channels)}.")
-        narrow, wide = block_out_channels
+        narrow, wide = check_widths(block_out_channels)
+        check_least(1, in_channels=in_channels, out_channels=out_channels)
         bias = conv_bias(norm_type)
         self.conv_in = nn.Sequential(nn.Conv2d(in_channels, narrow, 1), nn.LeakyReLU(0.2))
         self.block = nn.Sequential(

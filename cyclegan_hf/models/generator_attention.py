@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cyclegan_hf.models.attention import ChannelAttention, SelfAttention2d, SpatialAttention, SqueezeExcitation
+from cyclegan_hf.models.checks import check_least, check_widths
 from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d
 from cyclegan_hf.models.outputs import GeneratorOutput
 from cyclegan_hf.models.vector_quantizer import VectorQuantizer
@@ -84,9 +85,9 @@ class AttentionGenerator(ModelMixin, ConfigMixin):
         commitment_cost: float = 0.25,
     ) -> None:
         super().__init__()
-        if not block_out_channels:
-            raise ValueError("`block_out_channels` must name at least one width, got an empty sequence.")
-        widths = list(block_out_channels)
+        widths = check_widths(block_out_channels)
+        check_least(1, in_channels=in_channels, out_channels=out_channels)
+        check_least(0, num_res_blocks=num_res_blocks)
 
         self.conv_in = nn.Sequential(Pad2d(3), nn.Conv2d(in_channels, widths[0], 7), InstanceNorm2d(), nn.ReLU())
         self.down_blocks = nn.ModuleList(

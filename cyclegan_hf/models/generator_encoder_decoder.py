@@ -7,6 +7,7 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
+from cyclegan_hf.models.checks import check_least, check_widths
 from cyclegan_hf.models.layers import (
     ActivationType,
     NormType,
@@ -52,10 +53,10 @@ class EncoderDecoderGenerator(ModelMixin, ConfigMixin):
         activation_type: ActivationType = "relu",
     ) -> None:
         super().__init__()
-        if not block_out_channels:
-            raise ValueError("`block_out_channels` must name at least one width, got an empty sequence.")
+        widths = check_widths(block_out_channels)
+        check_least(1, in_channels=in_channels, out_channels=out_channels)
+        check_least(0, num_res_blocks=num_res_blocks)
         bias = conv_bias(norm_type)
-        widths = list(block_out_channels)
 
         self.conv_in = nn.Sequential(
             nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=1),

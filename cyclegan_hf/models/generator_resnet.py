@@ -7,6 +7,7 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
+from cyclegan_hf.models.checks import check_dropout, check_least, check_widths
 from cyclegan_hf.models.layers import (
     NormType,
     Pad2d,
@@ -69,8 +70,10 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
         norm_on_last: bool = False,
     ) -> None:
         super().__init__()
-        if not block_out_channels:
-            raise ValueError("`block_out_channels` must name at least one width, got an empty sequence.")
+        widths = check_widths(block_out_channels)
+        check_least(1, in_channels=in_channels, out_channels=out_channels)
+        check_least(0, num_res_blocks=num_res_blocks, in_padding=in_padding, out_padding=out_padding)
+        check_dropout(dropout_prob)
         if upsample_type not in ("conv_transpose", "resize_conv"):
             raise ValueError(f"`upsample_type` must be 'conv_transpose' or 'resize_conv', got {upsample_type!r}.")
         if learn_residual and in_channels != out_channels:
@@ -83,7 +86,6 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
                 f"{in_padding} and `out_padding` {out_padding}."
             )
         bias = conv_bias(norm_type)
-        widths = list(block_out_channels)
 
         self.conv_in = nn.Sequential(
             Pad2d(in_padding, padding_mode),

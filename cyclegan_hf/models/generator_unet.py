@@ -5,6 +5,7 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
+from cyclegan_hf.models.checks import check_dropout, check_least, check_widths
 from cyclegan_hf.models.layers import NormType, conv_bias, make_norm
 from cyclegan_hf.models.outputs import GeneratorOutput
 
@@ -37,9 +38,9 @@ class UnetGenerator(ModelMixin, ConfigMixin):
         dropout_prob: float = 0.0,
     ) -> None:
         super().__init__()
-        widths = list(block_out_channels)
-        if len(widths) < 2:
-            raise ValueError(f"`block_out_channels` must name at least two widths, got {widths}.")
+        widths = check_widths(block_out_channels, least=2)
+        check_least(1, in_channels=in_channels, out_channels=out_channels)
+        check_dropout(dropout_prob)
         bias = conv_bias(norm_type)
         innermost = len(widths) - 1
 

@@ -8,6 +8,7 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
+from cyclegan_hf.models.checks import check_least, check_widths
 from cyclegan_hf.models.outputs import GeneratorOutput
 
 
@@ -43,11 +44,8 @@ class MaxPoolUnetGenerator(ModelMixin, ConfigMixin):
         output_activation: Literal["none", "tanh"] = "none",
     ) -> None:
         super().__init__()
-        widths = list(block_out_channels)
-        if len(widths) < 2:
-            raise ValueError(f"`block_out_channels` must name at least two widths, got {widths}.")
-        if layers_per_block < 1:
-            raise ValueError(f"`layers_per_block` must be at least 1, got {layers_per_block}.")
+        widths = check_widths(block_out_channels, least=2)
+        check_least(1, in_channels=in_channels, out_channels=out_channels, layers_per_block=layers_per_block)
         if output_activation not in ("none", "tanh"):
             raise ValueError(f"`output_activation` must be 'none' or 'tanh', got {output_activation!r}.")
 

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cyclegan_hf.models.checks import check_dropout, check_least
+
 
 NormType = Literal["instance", "batch", "none"]
 PaddingMode = Literal["reflect", "zero"]
@@ -88,6 +90,7 @@ class Pad2d(nn.Module):
         super().__init__()
         if padding_mode not in ("reflect", "zero"):
             raise ValueError(f"`padding_mode` must be 'reflect' or 'zero', got {padding_mode!r}.")
+        check_least(0, padding=padding)
         self.padding = padding
         self.padding_mode = padding_mode
 
@@ -177,6 +180,8 @@ class ResnetBlock(nn.Module):
         activation_after_add: bool = False,
     ) -> None:
         super().__init__()
+        check_least(1, channels=channels)
+        check_dropout(dropout_prob)
         bias = conv_bias(norm_type)
         self.activation = make_activation(activation_type)
         self.activation_after_add = activation_after_add

@@ -1,0 +1,41 @@
+"""What every architecture asks of its arguments: a config read from a file may hold anything."""
+
+from collections.abc import Sequence
+
+
+def check_least(least: int, **values: int) -> None:
+    """Refuse what is no integer of at least `least`.
+
+    Raises:
+        ValueError: One line that names the argument.
+    """
+    for name, value in values.items():
+        if not isinstance(value, int):
+            raise ValueError(f"`{name}` must be an integer, got {value!r}.")
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+
+
+def check_widths(block_out_channels: Sequence[int], least: int = 1) -> list[int]:
+    """The widths of a network as a list: at least `least` (1 or 2) of them, and channels in each.
+
+    Raises:
+        ValueError: Otherwise.
+    """
+    widths = list(block_out_channels)
+    if len(widths) < least:
+        number = "one width" if least == 1 else "two widths"
+        raise ValueError(f"`block_out_channels` must name at least {number}, got {widths or 'an empty sequence'}.")
+    if not all(isinstance(width, int) and width > 0 for width in widths):
+        raise ValueError(f"`block_out_channels` must be integers above 0, got {widths}.")
+    return widths
+
+
+def check_dropout(dropout_prob: float) -> None:
+    """Refuse what is no probability of dropping a value, or drops them all.
+
+    Raises:
+        ValueError: Outside [0, 1).
+    """
+    if not (isinstance(dropout_prob, int | float) and 0 <= dropout_prob < 1):
+        raise ValueError(f"`dropout_prob` must be in [0, 1), got {dropout_prob!r}.")
