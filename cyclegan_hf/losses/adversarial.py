@@ -6,29 +6,66 @@ import torch
 from torch.nn import functional as F
 
 
-AdversarialLoss = Literal["lsgan", "vanilla"]
+AdversarialLoss = Literal["lsgan", "vanilla", "wgan", "hinge"]
 
 
-def adversarial_loss(prediction: torch.Tensor, target_is_real: bool, kind: AdversarialLoss = "lsgan") -> torch.Tensor:
-    """How far scores are from "real" (1) or "fake" (0).
+def adversarial_loss(
+    prediction: torch.Tensor, target_is_real: bool, kind: AdversarialLoss = "lsgan", for_generator: bool = False
+) -> torch.Tensor:
+    """How far scores are from "real" or "fake".
 
-    `"lsgan"`: mean of `(prediction - target)²` (Mao et al. 2017, eq. 9 with a = 0, b = c = 1). `"vanilla"`: binary
-    cross-entropy of logits (Goodfellow et al. 2014, in the form of section 3 that does not saturate for the
-    generator).
+    - `"lsgan"`: mean of `(prediction - target)²`, with the targets 1 and 0 (Mao et al. 2017, eq. 9 with a = 0,
+      b = c = 1). It takes unbounded scores, probabilities (after a sigmoid) and scores in [-1, 1] (after a tanh, where
+      "fake" is 0 too).
+    - `"vanilla"`: binary cross-entropy of logits (Goodfellow et al. 2014, in the form of section 3 that does not
+      saturate for the generator).
+    - `"wgan"`: mean of `-prediction` for "real" and of `prediction` for "fake" (Arjovsky et al. 2017, algorithm 1).
+      The critic must be Lipschitz: add a `gradient_penalty` or use spectral norm.
+    - `"hinge"`: mean of `max(0, 1 - prediction)` for "real" and of `max(0, 1 + prediction)` for "fake"; the
+      generator's side is `"wgan"`'s (Miyato et al. 2018, eq. 16 and 17).
 
     Args:
-        prediction (`torch.Tensor` of any shape): Unbounded scores of a discriminator.
-        target_is_real: Whether the scores should say "real".
-        kind: `"lsgan"` or `"vanilla"`.
+        prediction (`torch.Tensor` of any shape): Scores of a discriminator.
+        target_is_real: Whether the scores should say "real". A generator wants its translations to.
+        kind: Which loss.
+        for_generator: Whether the generator is trained; only `"hinge"` differs.
 
     Returns:
-        A scalar in fp32, at least 0.
+        A scalar in fp32, at least 0; of any sign for `"wgan"` and the generator's `"hinge"`.
+
+    Raises:
+        ValueError: If `kind` is unknown.
     """
     prediction = prediction.float()
     target = torch.full_like(prediction, 1.0 if target_is_real else 0.0)
+    opposed = -prediction if target_is_real else prediction
     match kind:
         case "lsgan":
             return F.mse_loss(prediction, target)
         case "vanilla":
             return F.binary_cross_entropy_with_logits(prediction, target)
-    raise ValueError(f"`kind` must be 'lsgan' or 'vanilla', got {kind!r}.")
+        case "wgan":
+            return opposed.mean()
+        case "hinge":
+            return opposed.mean() if for_generator else F.relu(1 + opposed).mean()
+    raise ValueError(f"`kind` must be 'lsgan', 'vanilla', 'wgan' or 'hinge', got {kind!r}.")
+
+
+def check_output_activation(kind: AdversarialLoss, output_activation: str) -> None:
+    """Refuse an adversarial loss on scores that it does not fit.
+
+    A logit behind a sigmoid or tanh would be squashed twice, and a critic's or a hinge's score needs room beyond
+    [-1, 1].
+
+    Args:
+        kind: The adversarial loss.
+        output_activation: The discriminator's: `"none"`, `"sigmoid"` or `"tanh"`.
+
+    Raises:
+        ValueError: If the two do not go together.
+    """
+    if kind != "lsgan" and output_activation != "none":
+        raise ValueError(
+            f"The adversarial loss {kind!r} needs a discriminator with `output_activation: none`, got "
+            f"{output_activation!r}; 'lsgan' takes any."
+        )
