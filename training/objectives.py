@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from cyclegan_hf.losses.color import color_consistency_loss
-from cyclegan_hf.losses.edge import edge_consistency_loss
 from torch import nn
 from torch.nn import functional as F
 
+from cyclegan_hf.losses.color import color_consistency_loss
+from cyclegan_hf.losses.edge import edge_consistency_loss
 from cyclegan_hf.losses.feature_matching import feature_matching_loss
 from cyclegan_hf.losses.gradient_penalty import gradient_penalty
 from training.config import LossConfig

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from cyclegan_hf.losses.adaptive import DynamicWeightAverage
 
+from cyclegan_hf.losses.adaptive import DynamicWeightAverage
 from training.config import TrainConfig
 from training.image_pool import ImagePool
 from training.objectives import (

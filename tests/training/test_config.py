@@ -1,9 +1,9 @@
 """Recipes: strict reading, faithful writing."""
 
 import dataclasses
+import shutil
 import types
 import typing
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
