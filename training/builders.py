@@ -15,6 +15,7 @@ from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.generator_unet import UnetGenerator
 from cyclegan_hf.models.generator_unet_maxpool import MaxPoolUnetGenerator
 from cyclegan_hf.models.initialization import initialize_weights
+from training.combinations import check_combinations
 from training.config import TrainConfig
 from training.objectives import Networks
 
@@ -42,19 +43,9 @@ def build_networks(config: TrainConfig) -> Networks:
     """
     forward = config.generator
     channels_a, channels_b = forward.get("in_channels", 3), forward.get("out_channels", 3)
-    if config.losses.lambda_identity > 0 and channels_a != channels_b:
-        raise ValueError(
-            f"`losses.lambda_identity` must be 0 where the domains' channels differ ({channels_a} and {channels_b}): "
-            "a picture of one domain cannot go through the generator for the other."
-        )
     for key, channels in (("in_channels", channels_a), ("out_channels", channels_b)):
         if channels not in (1, 3):
             raise ValueError(f"`generator.{key}` must be 1 or 3, for grey or colour pictures, got {channels}.")
-    if config.losses.adversarial == "vanilla" and config.discriminator.get("output_activation", "none") != "none":
-        raise ValueError(
-            "`losses.adversarial: vanilla` takes unbounded scores: `discriminator.output_activation` must be 'none', "
-            f"got {config.discriminator['output_activation']!r}."
-        )
     backward = forward | {"in_channels": channels_b, "out_channels": channels_a}
     networks = Networks(
         generator_a2b=_build(GENERATORS, forward, "generator"),
@@ -62,8 +53,12 @@ def build_networks(config: TrainConfig) -> Networks:
         discriminator_a=_build(DISCRIMINATORS, config.discriminator | {"in_channels": channels_a}, "discriminator"),
         discriminator_b=_build(DISCRIMINATORS, config.discriminator | {"in_channels": channels_b}, "discriminator"),
     )
+    check_combinations(config, networks)
     for network in [*networks.generators, *networks.discriminators]:
         initialize_weights(network, config.init.type, config.init.gain)
+    for network in networks.generators:
+        if network.config.get("learn_residual"):  # starts as the identity: no detail has to be learnt again
+            nn.init.zeros_(network.conv_out[1].weight)
     _check_size(networks, config.data.image_size)
     return networks
 

@@ -213,8 +213,8 @@ class LrSchedulerConfig:
     `linear_epoch_start`: as the code in between, which steps at an epoch's start: the decay begins one epoch early and
     the last epoch trains at rate 0. `step`: times `gamma` every `period`. `cosine`: `constant`, then half a cosine
     over `decay` down to `min_learning_rate`. `cosine_restarts`: half cosines of `period`, `period` × `period_factor`
-    and so on (Loshchilov & Hutter 2017). `plateau`: times `gamma` when the evaluation metric has not improved `patience`
-    times."""
+    and so on (Loshchilov & Hutter 2017). `plateau`: times `gamma` when the evaluation metric has not improved
+    `patience` times."""
     unit: Literal["epoch", "step"] = "epoch"
     """What `constant`, `decay` and `period` count."""
     constant: int = 100

@@ -188,7 +188,12 @@ def discriminator_objective(
     loss = config.discriminator_scale * judging_loss(on_real, on_fake, config)
     if config.lambda_penalty > 0:
         critic = raw if raw is not None else discriminator
-        terms["penalty"] = gradient_penalty(lambda sample: score(judge(critic, sample), config), real, fake, random)
+
+        def scored(sample: torch.Tensor) -> torch.Tensor:
+            # Past what accelerate puts around a prepared network's `forward`: autocast.
+            return score(Verdict(*type(critic).forward(critic, sample, return_dict=False)), config)
+
+        terms["penalty"] = gradient_penalty(scored, real, fake, random)
         loss = loss + config.lambda_penalty * terms["penalty"]
     return Objective(loss, terms, {"accuracy": accuracy(on_real, on_fake, config)})
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from cyclegan_hf.models.checks import check_dropout, check_least, check_widths
 from cyclegan_hf.models.layers import (
+    ActivationType,
     NormType,
     Pad2d,
     PaddingMode,
@@ -16,6 +17,7 @@ from cyclegan_hf.models.layers import (
     Upsample2x,
     UpsampleType,
     conv_bias,
+    make_activation,
     make_norm,
 )
 from cyclegan_hf.models.outputs import GeneratorOutput
@@ -33,7 +35,7 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
         out_channels: Channels of the pictures that go out.
         block_out_channels: Channels after the first convolution and after each strided one.
         num_res_blocks: Residual blocks at the smallest resolution.
-        norm_type: `"instance"` (paper), `"batch"` or `"none"`.
+        norm_type: `"instance"` (paper), `"batch"`, `"pixel"` or `"none"`.
         dropout_prob: Dropout inside the residual blocks, in [0, 1); 0 as in the paper, 0.5 in the official code's option.
         padding_mode: `"reflect"` (paper) or `"zero"`.
         upsample_type: `"conv_transpose"` (paper) or `"resize_conv"`, nearest-neighbour upsampling before a 3×3
@@ -43,7 +45,9 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
         learn_residual: Predict the change and not the picture, as DeblurGAN does (Kupyn et al. 2018, section 4.2). The
             change is added before the tanh, where the picture has no bounds: bright and dark parts are compressed and
             never cut off. A network of zeros returns its input (within 0.01); few steps keep fine detail.
-        activation_after_add: ReLU after the sum of each residual block. The paper has none; the course report
+        activation_type: `"relu"` (paper) or `"leaky_relu"`, with a slope of 0.2. ReLUs can die where nothing centres
+            what they get, as with `norm_type` `"pixel"` or `"none"`.
+        activation_after_add: An activation after the sum of each residual block. The paper has none; the course report
             `mnist2svhn` has it.
         norm_on_last: Normalise what goes into the last tanh too, which the course report `mnist2svhn` lists and the
             paper's code does not do. Each channel's mean is then fixed: black backgrounds turn grey.
@@ -66,6 +70,7 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
         in_padding: int = 3,
         out_padding: int = 3,
         learn_residual: bool = False,
+        activation_type: ActivationType = "relu",
         activation_after_add: bool = False,
         norm_on_last: bool = False,
     ) -> None:
@@ -91,25 +96,25 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
             Pad2d(in_padding, padding_mode),
             nn.Conv2d(in_channels, widths[0], 7, bias=bias),
             make_norm(norm_type, widths[0]),
-            nn.ReLU(),
+            make_activation(activation_type),
         )
         self.down_blocks = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=bias),
                 make_norm(norm_type, wide),
-                nn.ReLU(),
+                make_activation(activation_type),
             )
             for narrow, wide in pairwise(widths)
         )
         self.mid_blocks = nn.ModuleList(
-            ResnetBlock(widths[-1], norm_type, padding_mode, dropout_prob, activation_after_add=activation_after_add)
+            ResnetBlock(widths[-1], norm_type, padding_mode, dropout_prob, activation_type, activation_after_add)
             for _ in range(num_res_blocks)
         )
         self.up_blocks = nn.ModuleList(
             nn.Sequential(
                 *_upsampling(wide, narrow, upsample_type, padding_mode, bias),
                 make_norm(norm_type, narrow),
-                nn.ReLU(),
+                make_activation(activation_type),
             )
             for wide, narrow in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from cyclegan_hf.models.checks import check_dropout, check_least
 
 
-NormType = Literal["instance", "batch", "none"]
+NormType = Literal["instance", "batch", "pixel", "none"]
 PaddingMode = Literal["reflect", "zero"]
 UpsampleType = Literal["conv_transpose", "resize_conv"]
 ActivationType = Literal["relu", "leaky_relu"]
@@ -70,6 +70,32 @@ class InstanceNorm2d(nn.Module):
         if _traced_for_speed():
             return _InstanceNorm.apply(x, self.eps)
         return F.instance_norm(x, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        """The settings, for `repr`."""
+        return f"eps={self.eps}"
+
+
+class PixelNorm2d(nn.Module):
+    """Pixelwise feature normalisation (Karras et al. 2018, "Progressive Growing of GANs", section 4.2).
+
+    Takes and returns `(B, C, H, W)` of any range: the channels of each pixel are divided by their root mean square.
+    No statistic spans the picture. So a network cannot shift a whole channel by one extreme blot, as it learns to
+    under instance norm (Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", section 2), and a
+    picture's part is translated as in the whole.
+
+    Args:
+        eps: Added to the mean square.
+    """
+
+    def __init__(self, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise each pixel; statistics are in fp32."""
+        wide = x.float()
+        return (wide * torch.rsqrt(wide.square().mean(dim=1, keepdim=True) + self.eps)).to(x.dtype)
 
     def extra_repr(self) -> str:
         """The settings, for `repr`."""
@@ -135,9 +161,11 @@ def make_norm(norm_type: NormType, num_channels: int) -> nn.Module:
             return InstanceNorm2d()
         case "batch":
             return nn.BatchNorm2d(num_channels)
+        case "pixel":
+            return PixelNorm2d()
         case "none":
             return nn.Identity()
-    raise ValueError(f"`norm_type` must be 'instance', 'batch' or 'none', got {norm_type!r}.")
+    raise ValueError(f"`norm_type` must be 'instance', 'batch', 'pixel' or 'none', got {norm_type!r}.")
 
 
 def make_activation(activation_type: ActivationType) -> nn.Module:

@@ -14,6 +14,7 @@ class TestResnetGenerator(DropoutTester):
     variants: ClassVar = [
         {"norm_type": "batch", "norm_on_last": True},
         {"norm_type": "none", "activation_after_add": True},
+        {"norm_type": "pixel", "activation_type": "leaky_relu", "learn_residual": True},
         {"padding_mode": "zero", "upsample_type": "resize_conv", "learn_residual": True},
     ]
 

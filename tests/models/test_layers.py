@@ -60,6 +60,13 @@ def test_instance_norm_leaves_mean_0_and_variance_1() -> None:
     torch.testing.assert_close(output.var((2, 3), correction=0), torch.ones(2, 3), rtol=0, atol=1e-4)
 
 
+def test_pixel_norm_divides_each_pixel_by_its_own_root_mean_square() -> None:
+    x = torch.tensor([3.0, 4.0, 0.0, 0.0]).view(1, 4, 1, 1) * torch.tensor([[1.0, 10.0], [-1.0, 0.0]])
+    # the mean square is (9 + 16) / 4, its root 2.5: the scale of a pixel goes, its sign and the zeros stay
+    expected = torch.tensor([1.2, 1.6, 0.0, 0.0]).view(1, 4, 1, 1) * torch.tensor([[1.0, 1.0], [-1.0, 0.0]])
+    torch.testing.assert_close(make_norm("pixel", 4)(x), expected)
+
+
 def test_padding() -> None:
     row = torch.tensor([1.0, 2.0, 3.0]).expand(1, 1, 3, 3)
     assert Pad2d(1, "reflect")(row)[0, 0, 0].tolist() == [2, 1, 2, 3, 2]
@@ -88,5 +95,5 @@ def test_an_activation_of_a_residual_block() -> None:
 
 
 def test_an_unknown_norm_is_refused() -> None:
-    with pytest.raises(ValueError, match="`norm_type` must be 'instance', 'batch' or 'none', got 'group'"):
+    with pytest.raises(ValueError, match="`norm_type` must be 'instance', 'batch', 'pixel' or 'none', got 'group'"):
         make_norm("group", 4)

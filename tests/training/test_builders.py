@@ -57,6 +57,13 @@ def test_weights_are_drawn_as_the_recipe_says() -> None:
     assert torch.allclose(weight @ weight.T, 0.25 * torch.eye(64), atol=1e-5)
 
 
+def test_a_generator_of_residuals_starts_as_the_identity() -> None:
+    networks = build_networks(config({"learn_residual": True, "norm_type": "pixel", "activation_type": "leaky_relu"}))
+    sample = torch.rand(1, 3, 32, 32) * 1.9 - 0.95
+    for generator in networks.generators:
+        torch.testing.assert_close(generator(sample).sample, sample, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("which", ["generator", "discriminator"])
 def test_batch_norm_forbids_to_put_passes_together(which: str) -> None:
     assert not mixes_batch(build_networks(config()))
