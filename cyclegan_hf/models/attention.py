@@ -109,7 +109,7 @@ class SelfAttention2d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add `gain` times what each position gathers."""
         query, key, value = (
-            conv(x).flatten(2).transpose(1, 2).unsqueeze(1)  # (B, 1, H * W, C / reduction): one head
+            conv(x).flatten(2).transpose(1, 2).unsqueeze(1).contiguous()  # (B, 1, H * W, C / reduction): one head
             for conv in (self.query, self.key, self.value)
         )
         gathered = F.scaled_dot_product_attention(query, key, value, scale=1.0)

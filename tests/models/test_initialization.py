@@ -47,6 +47,15 @@ def test_every_kind_of_layer_is_reached() -> None:
     assert all(layer.bias.count_nonzero() == 0 for layer in layers)
 
 
+def test_behind_a_spectral_norm() -> None:
+    layer = initialize_weights(nn.utils.parametrizations.spectral_norm(nn.Conv2d(IN, OUT, KERNEL)).eval())
+    assert layer.parametrizations.weight.original.std().item() == pytest.approx(0.02, rel=0.02)
+    assert not layer.training
+    # The norm is the new weight's: with the old one's singular vectors it would be several times too small.
+    assert torch.linalg.svdvals(layer.weight.flatten(1))[0].item() == pytest.approx(1.0, abs=0.1)
+    assert layer.bias.count_nonzero() == 0
+
+
 def test_the_same_seed_draws_the_same_network() -> None:
     first, second = (ResnetGenerator(block_out_channels=(4, 8), num_res_blocks=1) for _ in range(2))
     for network in (first, second):
