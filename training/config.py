@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 import tyro
 import yaml
 
+from training.data.config import DataConfig
+from training.limits import check_least
 from training.strict_yaml import build, plain
 
 
@@ -70,53 +72,9 @@ class RunConfig:
             *("num_train_epochs", "max_train_steps", "train_batch_size", "gradient_accumulation_steps"),
             *("num_threads", "logging_steps", "num_validation_images", "checkpoints_total_limit"),
         ]
-        _check_least(self, "", dict.fromkeys(positive, 1))
+        check_least(self, "", dict.fromkeys(positive, 1))
         natural = ["seed", "image_pool_size", "validation_steps", "checkpointing_steps"]
-        _check_least(self, "", dict.fromkeys(natural, 0))
-
-
-@dataclass(kw_only=True)
-class DataConfig:
-    """The two domains and how a picture becomes a training example."""
-
-    a: str | None = None
-    """Folder of domain A's training pictures, searched through its sub-folders."""
-    b: str | None = None
-    """Folder of domain B's training pictures."""
-    test_a: str | None = None
-    """Folder of domain A's test pictures, shown in the sample grids; unset, training pictures are shown."""
-    test_b: str | None = None
-    """Folder of domain B's test pictures."""
-    domain_a: str = "a"
-    """Name of domain A."""
-    domain_b: str = "b"
-    """Name of domain B."""
-    image_size: int = 256
-    """Height and width of the training crops, in pixels."""
-    load_size: tuple[int, int] = (286, 286)
-    """Smallest and largest size a picture is resized to before the crop, in pixels; drawn evenly in between."""
-    resize_mode: Literal["squash", "short_side"] = "squash"
-    """`squash` resizes to a square (the official code); `short_side` keeps the aspect."""
-    horizontal_flip: bool = True
-    """Mirror half of the pictures."""
-    num_workers: int = 2
-    """Loader processes for each domain."""
-    max_bad_share: float = 0.01
-    """Share of a domain's pictures that may be unreadable before the run stops; one always may."""
-
-    def __post_init__(self) -> None:
-        _check_least(self, "data.", {"image_size": 1, "num_workers": 0, "max_bad_share": 0})
-        if not (self.domain_a and self.domain_b) or self.domain_a == self.domain_b:
-            raise ValueError(
-                "`data.domain_a` and `data.domain_b` must be two different names, got "
-                f"{self.domain_a!r} and {self.domain_b!r}."
-            )
-        low, high = self.load_size
-        if not self.image_size <= low <= high:
-            raise ValueError(
-                f"`data.load_size` must be [smallest, largest] with {self.image_size} (`data.image_size`) <= smallest "
-                f"<= largest, got {[low, high]}."
-            )
+        check_least(self, "", dict.fromkeys(natural, 0))
 
 
 @dataclass(kw_only=True)
@@ -160,7 +118,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         least = [f.name for f in dataclasses.fields(self) if f.type in ("float", "int", float, int)]
-        _check_least(self, "losses.", dict.fromkeys(least, 0))
+        check_least(self, "losses.", dict.fromkeys(least, 0))
         if self.patch_share > 1:
             raise ValueError(f"`losses.patch_share` must be in [0, 1], got {self.patch_share}.")
 
@@ -195,7 +153,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         least = {"learning_rate": 0, "discriminator_learning_rate": 0, "adam_epsilon": 0, "max_grad_norm": 0}
-        _check_least(self, "optimizer.", least | {"discriminator_steps": 1})
+        check_least(self, "optimizer.", least | {"discriminator_steps": 1})
         for name in ("adam_beta1", "adam_beta2", "discriminator_adam_beta1", "discriminator_adam_beta2"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
@@ -233,8 +191,8 @@ class LrSchedulerConfig:
     """Where the cosines end, and what `plateau` does not go below; of the generators, in proportion elsewhere."""
 
     def __post_init__(self) -> None:
-        _check_least(self, "lr_scheduler.", {"constant": 0, "decay": 0, "period": 1, "period_factor": 1})
-        _check_least(self, "lr_scheduler.", {"gamma": 0, "patience": 0, "min_learning_rate": 0})
+        check_least(self, "lr_scheduler.", {"constant": 0, "decay": 0, "period": 1, "period_factor": 1})
+        check_least(self, "lr_scheduler.", {"gamma": 0, "patience": 0, "min_learning_rate": 0})
 
 
 @dataclass(kw_only=True)
@@ -259,7 +217,58 @@ class InitConfig:
     """Standard deviation of `normal`, gain of the others."""
 
     def __post_init__(self) -> None:
-        _check_least(self, "init.", {"gain": 0})
+        check_least(self, "init.", {"gain": 0})
+
+
+@dataclass(kw_only=True)
+class EvaluationConfig:
+    """Scores of the translations in training: they choose `best/` and feed `lr_scheduler.type: plateau`."""
+
+    epochs: int = 0
+    """Epochs between two evaluations, and one after the last step; 0 is off."""
+    metric: Literal["swd", "gms"] = "swd"
+    """Lower is better: sliced Wasserstein distance (needs nothing), or sqrt(FID / IS) (needs `inception`)."""
+    split: Literal["test", "validation"] = "test"
+    """Whose pictures are translated and scored. To choose the best by the test pictures makes its figure optimistic."""
+    num_images: int = 100
+    """Most pictures of each domain that are translated, and that they are compared with; spread evenly by name."""
+    image_size: int | None = None
+    """Height and width of the pictures that are scored; unset, those of training."""
+    inception: str | None = None
+    """TorchScript file for `gms`: pictures `(B, 3, H, W)` in [0, 1] to features and logits."""
+    initial: bool = False
+    """Score the weights that the run starts from too."""
+
+    def __post_init__(self) -> None:
+        check_least(self, "evaluation.", {"epochs": 0, "num_images": 2, "image_size": 1})
+
+
+@dataclass(kw_only=True)
+class StageConfig:
+    """Stages: runs one after the other, each from the best weights of the one before. One entry a stage."""
+
+    batch_sizes: list[int] = field(default_factory=list)
+    """`train_batch_size` of each stage; no entry, no stages."""
+    epochs: list[int] = field(default_factory=list)
+    """`num_train_epochs` of each stage; `max_train_steps` cuts each one short."""
+    evaluation_epochs: list[int] = field(default_factory=list)
+    """`evaluation.epochs` of each stage."""
+    seed: int | None = None
+    """Seed of the first stage, from which the others' are drawn; unset, `seed`."""
+    metric: Literal["swd", "gms"] = "swd"
+    """What the best is chosen by; see `evaluation.metric`."""
+    keep_start: bool = False
+    """From the second stage on, the weights that a stage starts from are a candidate too."""
+
+    def __post_init__(self) -> None:
+        lists = {name: getattr(self, name) for name in ("batch_sizes", "epochs", "evaluation_epochs")}
+        if len({len(values) for values in lists.values()}) > 1:
+            names, lengths = ", ".join(f"`stages.{name}`" for name in lists), [len(v) for v in lists.values()]
+            raise ValueError(f"{names} must have one entry a stage each, got {', '.join(map(str, lengths))} entries.")
+        for name, values in lists.items():
+            if any(value < 1 for value in values):
+                raise ValueError(f"`stages.{name}` must hold numbers of at least 1, got {values}.")
+        check_least(self, "stages.", {"seed": 0})
 
 
 def _resnet() -> dict[str, Any]:
@@ -286,8 +295,12 @@ class TrainConfig:
     lr_scheduler: LrSchedulerConfig = field(default_factory=LrSchedulerConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     init: InitConfig = field(default_factory=InitConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    stages: StageConfig = field(default_factory=StageConfig)
     generator: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=_resnet)
     """Both generators, as a `config.json` fragment: `_class_name` and arguments."""
+    generator_b2a: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
+    """What differs from `generator` in the one from B to A, besides the channels, which are swapped."""
     discriminator: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=_patch)
     """Both discriminators, likewise."""
 
@@ -324,7 +337,8 @@ class TrainConfig:
             warm_start=None,
         )
         data = dataclasses.replace(self.data, a=None, b=None, test_a=None, test_b=None)
-        return dataclasses.replace(self, run=run, data=data)
+        evaluation = dataclasses.replace(self.evaluation, inception=None)
+        return dataclasses.replace(self, run=run, data=data, evaluation=evaluation)
 
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `from_yaml` reads back."""
@@ -346,11 +360,3 @@ def recipe_path(name: str) -> Path:
         hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names)}."
         raise ValueError(f"There is no recipe {name!r}. {hint}")
     return path
-
-
-def _check_least(config: Any, prefix: str, least: dict[str, int]) -> None:
-    """Refuse numbers below what their fields allow; those that are not set are left alone."""
-    for name, limit in least.items():
-        value = getattr(config, name)
-        if value is not None and not value >= limit:  # written so that NaN is refused too
-            raise ValueError(f"`{prefix}{name}` must be at least {limit}, got {value}.")
