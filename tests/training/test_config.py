@@ -84,6 +84,14 @@ def test_a_value_of_another_type_is_refused(tmp_path: Path, text: str, message: 
         ("data: {image_size: 0}", "`data.image_size` must be at least 1, got 0."),
         ("data: {image_size: 256, load_size: [200, 300]}", "`data.load_size` must be [smallest, largest]"),
         ("data: {load_size: [300, 286]}", "`data.load_size` must be [smallest, largest]"),
+        (
+            "data: {image_size: 28, load_size: [28, 28], image_size_b: 32, load_size_b: [30, 32]}",
+            "`data.load_size_b` must",
+        ),
+        ("data: {validation_share: 1}", "`data.validation_share` must be in [0, 1), got 1.0."),
+        ("data: {rotation: 181}", "`data.rotation` must be in [0, 180], got 181.0."),
+        ("data: {posterize_bits: 9}", "`data.posterize_bits` must be in [0, 8], got 9."),
+        ("data: {limit: 0}", "`data.limit` must be at least 1, got 0."),
         ("data: {domain_a: b}", "`data.domain_a` and `data.domain_b` must be two different names"),
         ("losses: {lambda_b: -1}", "`losses.lambda_b` must be at least 0, got -1.0."),
         ("losses: {lambda_b: .nan}", "`losses.lambda_b` must be at least 0, got nan."),
@@ -123,7 +131,9 @@ def different(hint: Any, value: Any) -> Any:
     if origin is Literal:
         return next(choice for choice in args if choice != value)
     if origin in (types.UnionType, typing.Union):
-        return different(args[0], 0 if value is None and args[0] is not str else value)
+        if value is None:
+            value = (300, 300) if typing.get_origin(args[0]) is tuple else None if args[0] is str else 0
+        return different(args[0], value)
     if origin is tuple:
         return tuple(item + 100 for item in value)
     if origin is list:

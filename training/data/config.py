@@ -1,0 +1,111 @@
+"""The data's part of a run's configuration."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from training.limits import check_least
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """The two domains and how a picture becomes a training example."""
+
+    a: str | None = None
+    """Folder of domain A's training pictures, searched through its sub-folders."""
+    b: str | None = None
+    """Folder of domain B's training pictures."""
+    test_a: str | None = None
+    """Folder of domain A's test pictures, shown in the sample grids; unset, `test_share` of the training pictures,
+    and without that training pictures are shown."""
+    test_b: str | None = None
+    """Folder of domain B's test pictures."""
+    test_share: float = 0.0
+    """Share of a domain's training pictures that is held out as test pictures, where it has no test folder."""
+    validation_share: float = 0.0
+    """Share of a domain's training pictures that is held out for validation."""
+    split_seed: int = 0
+    """Seed of what is held out, of `limit` and of the pairs: not the run's, which changes from stage to stage."""
+    limit: int | None = None
+    """Training pictures taken of each domain, drawn by `split_seed`: for quick trials."""
+    pairing: Literal["none", "random_capped"] = "none"
+    """`random_capped` trains each picture of A with a picture of B of its own, drawn once by `split_seed`."""
+    pairing_cap: int = 6
+    """Pictures of A that may share a species of B: a class folder, or without folders the file's name up to the first
+    `-`, `_` or space."""
+    domain_a: str = "a"
+    """Name of domain A."""
+    domain_b: str = "b"
+    """Name of domain B."""
+    remove_background_a: bool = False
+    """Put domain A's pictures on white, once, before the training; test pictures too."""
+    remove_background_b: bool = False
+    """Put domain B's pictures on white."""
+    background_method: Literal["auto", "rembg", "grabcut"] = "auto"
+    """`rembg` (U²-Net), OpenCV's `grabcut`, or `auto`: rembg where its weights are there, else grabcut."""
+    normalization: Literal["half", "dataset"] = "half"
+    """`half` is [-1, 1]; `dataset` takes each domain's and channel's mean and deviation over the training pictures."""
+    image_size: int = 256
+    """Height and width of the training crops, in pixels."""
+    image_size_b: int | None = None
+    """The same for domain B; unset, as A."""
+    load_size: tuple[int, int] = (286, 286)
+    """Smallest and largest size a picture is resized to before the crop, in pixels; drawn evenly in between."""
+    load_size_b: tuple[int, int] | None = None
+    """The same for domain B; unset, in A's proportion to the crop."""
+    resize_mode: Literal["squash", "short_side"] = "squash"
+    """`squash` resizes to a square (the official code); `short_side` keeps the aspect."""
+    horizontal_flip: bool = True
+    """Mirror half of the pictures."""
+    rotation: float = 0.0
+    """Largest turn either way, in degrees."""
+    resize_jitter: float = 0.0
+    """Largest change of the scale either way, as a share: 0.1 is ±10 %."""
+    crop_fraction: float = 0.0
+    """Largest share of a crop's width and height that is cut away; the rest is enlarged again."""
+    affine: float = 0.0
+    """Largest shift, as a share of the crop, and largest shear, either way."""
+    color_jitter: float = 0.0
+    """Largest change of brightness, contrast and saturation either way, as a share."""
+    blur: float = 0.0
+    """Largest standard deviation of a Gaussian blur, in pixels."""
+    posterize_bits: int = 0
+    """Fewest bits that a channel keeps, of 8; 0 keeps all."""
+    num_workers: int = 2
+    """Loader processes for each domain."""
+    max_bad_share: float = 0.01
+    """Share of a domain's pictures that may be unreadable before the run stops; one always may."""
+
+    def __post_init__(self) -> None:
+        check_least(self, "data.", {"image_size": 1, "image_size_b": 1, "limit": 1, "pairing_cap": 1})
+        check_least(self, "data.", dict.fromkeys(["split_seed", "num_workers", "max_bad_share", "blur"], 0))
+        for name in ("test_share", "validation_share", "resize_jitter", "crop_fraction", "affine"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`data.{name}` must be in [0, 1), got {getattr(self, name)}.")
+        for name, highest in (("rotation", 180), ("color_jitter", 1), ("posterize_bits", 8)):
+            if not 0 <= getattr(self, name) <= highest:
+                raise ValueError(f"`data.{name}` must be in [0, {highest}], got {getattr(self, name)}.")
+        if not (self.domain_a and self.domain_b) or self.domain_a == self.domain_b:
+            raise ValueError(
+                "`data.domain_a` and `data.domain_b` must be two different names, got "
+                f"{self.domain_a!r} and {self.domain_b!r}."
+            )
+        for end, (low, high), size in zip(("", "_b"), self.load_sizes, self.image_sizes, strict=True):
+            if not size <= low <= high:
+                raise ValueError(
+                    f"`data.load_size{end}` must be [smallest, largest] with {size} (`data.image_size{end}`) <= "
+                    f"smallest <= largest, got {[low, high]}."
+                )
+
+    @property
+    def image_sizes(self) -> tuple[int, int]:
+        """Side of the crops of domains A and B, in pixels."""
+        return self.image_size, self.image_size if self.image_size_b is None else self.image_size_b
+
+    @property
+    def load_sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """`load_size` of domains A and B."""
+        if self.load_size_b is not None:
+            return self.load_size, self.load_size_b
+        size, size_b = self.image_sizes
+        low, high = (round(side * size_b / size) for side in self.load_size)
+        return self.load_size, (low, high)
