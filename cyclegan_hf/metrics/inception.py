@@ -1,0 +1,101 @@
+"""FID and Inception score, of whatever network gives the features (Heusel et al. 2017; Salimans et al. 2016)."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+FeatureNetwork = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""Pictures `(batch_size, 3, height, width)` in [0, 1] to features `(batch_size, n)` and logits `(batch_size, m)`."""
+
+
+def load_feature_network(path: str | Path) -> FeatureNetwork:
+    """Read a feature network from a TorchScript file.
+
+    Args:
+        path: The file; see `FeatureNetwork` for what it takes and gives. It resizes the pictures itself.
+
+    Raises:
+        ValueError: If there is no such file, or it is no TorchScript.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"Expected a TorchScript file at {path}, found none.")
+    try:
+        return torch.jit.load(str(path), map_location="cpu").eval()
+    except RuntimeError as error:
+        raise ValueError(f"Expected a TorchScript file at {path}, which cannot be read as one.") from error
+
+
+@torch.no_grad()
+def inception_features(
+    batches: Iterable[torch.Tensor], network: FeatureNetwork
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features and logits of pictures.
+
+    Args:
+        batches: Batches of shape `(batch_size, channels, height, width)` in [0, 1]; grey ones are repeated to colour.
+        network: What knows them.
+
+    Returns:
+        Tensors of shapes `(n, features)` and `(n, classes)`.
+    """
+    found = [network(batch if batch.shape[1] == 3 else batch.expand(-1, 3, -1, -1)) for batch in batches]
+    features, logits = (torch.cat([part.float().cpu() for part in parts]) for parts in zip(*found, strict=True))
+    return features, logits
+
+
+def fid(features: torch.Tensor, target: torch.Tensor) -> float:
+    """Fréchet Inception distance of two sets of features, by torchmetrics in double precision; lower is better.
+
+    Args:
+        features (`torch.Tensor` of shape `(n, features)`): One set, of at least 2 pictures.
+        target (`torch.Tensor` of shape `(m, features)`): The other.
+
+    Raises:
+        ValueError: If a set has fewer than 2 pictures.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    if min(len(features), len(target)) < 2:
+        raise ValueError(f"FID needs at least 2 pictures in each set, got {len(features)} and {len(target)}.")
+    metric = FrechetInceptionDistance(feature=_Given(features.shape[1]), normalize=True).set_dtype(torch.float64)
+    metric.update(target.double(), real=True)
+    metric.update(features.double(), real=False)
+    return max(0.0, metric.compute().item())  # rounding leaves a set's distance to itself just below 0 at times
+
+
+def inception_score(logits: torch.Tensor, splits: int = 10, seed: int = 0) -> tuple[float, float]:
+    """Inception score: mean and standard deviation over `splits` parts of the shuffled pictures; higher is better.
+
+    Args:
+        logits (`torch.Tensor` of shape `(n, classes)`): The network's logits for each picture.
+        splits: Parts; 10 in the paper. Fewer than two pictures a part say nothing, so there are at most n / 2.
+        seed: Seed of the shuffle.
+
+    Returns:
+        The mean, in [1, classes], and the standard deviation (0 for a single part).
+    """
+    from torchmetrics.image.inception import InceptionScore
+
+    splits = max(1, min(splits, len(logits) // 2))
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore", UserWarning)  # that it keeps the features; and the deviation of a single part
+        torch.manual_seed(seed)  # torchmetrics shuffles with torch's own random numbers
+        metric = InceptionScore(feature=_Given(logits.shape[1]), splits=splits)
+        metric.update(logits)
+        mean, std = metric.compute()
+    return mean.item(), std.item() if splits > 1 else 0.0
+
+
+class _Given(nn.Module):
+    """Features that are there already, in the place of the network that torchmetrics asks."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features
