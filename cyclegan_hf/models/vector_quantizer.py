@@ -53,7 +53,7 @@ class VectorQuantizer(nn.Module):
     idle: torch.Tensor
 
     def __init__(
-        self, num_codes: int, channels: int, commitment_cost: float = 0.25, revival_patience: int = 256
+        self, num_codes: int, channels: int, commitment_cost: float = 0.25, revival_patience: int = 64
     ) -> None:
         super().__init__()
         for name, value in (("num_codes", num_codes), ("channels", channels), ("revival_patience", revival_patience)):
