@@ -28,6 +28,7 @@ MAY_IMPORT = {
     **dict.fromkeys(
         JOBS, {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines"} | JOBS
     ),
+    "background": {"image_io", "picture_files"},
     "conversion_files": set(),
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models

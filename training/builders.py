@@ -1,8 +1,10 @@
 """From a configuration to networks."""
 
+import copy
 import inspect
 from typing import Any
 
+import torch
 from torch import nn
 
 from cyclegan_hf.image_processor import ImageProcessor
@@ -17,6 +19,7 @@ from cyclegan_hf.models.generator_unet_maxpool import MaxPoolUnetGenerator
 from cyclegan_hf.models.initialization import initialize_weights
 from training.combinations import check_combinations
 from training.config import TrainConfig
+from training.data.normalization import Statistics
 from training.objectives import Networks
 
 
@@ -38,18 +41,20 @@ def build_networks(config: TrainConfig) -> Networks:
     """The four networks, initialised.
 
     Raises:
-        ValueError: For blocks that name no class of ours or arguments that it does not take, for an identity loss
-            between domains of different channels, and for scores that the adversarial loss does not take.
+        ValueError: For blocks that name no class of ours or arguments that it does not take, for sizes that the
+            networks do not take or do not lead to one another, and for impossible combinations of settings.
     """
     forward = config.generator
-    channels_a, channels_b = forward.get("in_channels", 3), forward.get("out_channels", 3)
+    channels_a, channels_b = num_channels(config)
     for key, channels in (("in_channels", channels_a), ("out_channels", channels_b)):
         if channels not in (1, 3):
             raise ValueError(f"`generator.{key}` must be 1 or 3, for grey or colour pictures, got {channels}.")
-    backward = forward | {"in_channels": channels_b, "out_channels": channels_a}
+        if key in config.generator_b2a:
+            raise ValueError(f"`generator_b2a.{key}` is not to be set: it follows from `generator`'s channels.")
+    backward = forward | {"in_channels": channels_b, "out_channels": channels_a} | config.generator_b2a
     networks = Networks(
         generator_a2b=_build(GENERATORS, forward, "generator"),
-        generator_b2a=_build(GENERATORS, backward, "generator"),
+        generator_b2a=_build(GENERATORS, backward, "generator_b2a" if config.generator_b2a else "generator"),
         discriminator_a=_build(DISCRIMINATORS, config.discriminator | {"in_channels": channels_a}, "discriminator"),
         discriminator_b=_build(DISCRIMINATORS, config.discriminator | {"in_channels": channels_b}, "discriminator"),
     )
@@ -59,15 +64,35 @@ def build_networks(config: TrainConfig) -> Networks:
     for network in networks.generators:
         if network.config.get("learn_residual"):  # starts as the identity: no detail has to be learnt again
             nn.init.zeros_(network.conv_out[1].weight)
-    _check_size(networks, config.data.image_size)
+    _check_sizes(networks, config.data.image_sizes)
+    if config.data.normalization == "dataset":
+        _check_unbounded(networks)
     return networks
 
 
-def image_processors(config: TrainConfig) -> tuple[ImageProcessor, ImageProcessor]:
-    """The processors of domains A and B."""
-    size = (config.data.image_size, config.data.image_size)
-    channels_a, channels_b = config.generator.get("in_channels", 3), config.generator.get("out_channels", 3)
-    return ImageProcessor(num_channels=channels_a, size=size), ImageProcessor(num_channels=channels_b, size=size)
+def num_channels(config: TrainConfig) -> tuple[int, int]:
+    """Channels of the pictures of domains A and B."""
+    return config.generator.get("in_channels", 3), config.generator.get("out_channels", 3)
+
+
+def image_processors(
+    config: TrainConfig, statistics: Statistics | None = None
+) -> tuple[ImageProcessor, ImageProcessor]:
+    """The processors of domains A and B.
+
+    Args:
+        config: The configuration.
+        statistics: The training pictures' mean and deviation, where they are the model space's; unset, it is [-1, 1].
+    """
+    sizes, channels = config.data.image_sizes, num_channels(config)
+    spaces = [
+        {key: tuple(values) for key, values in statistics[domain].items()} if statistics else {} for domain in "ab"
+    ]
+    processor_a, processor_b = (
+        ImageProcessor(num_channels=channels[index], size=(sizes[index], sizes[index]), **spaces[index])
+        for index in (0, 1)
+    )
+    return processor_a, processor_b
 
 
 def mixes_batch(networks: Networks) -> bool:
@@ -94,15 +119,44 @@ def _build(classes: dict[str, Any], block: dict[str, Any], key: str) -> nn.Modul
         raise ValueError(f"`{key}`: {name} cannot be built from {arguments}: {error}.") from error
 
 
-def _check_size(networks: Networks, size: int) -> None:
-    for network in networks.generators:
-        if size < network.min_size or size % network.size_multiple:
+def _check_sizes(networks: Networks, sizes: tuple[int, int]) -> None:
+    """Refuse training sizes that a network does not take, or that a generator turns into another than the domain's."""
+    keys = ("`data.image_size`", "`data.image_size_b`" if sizes[0] != sizes[1] else "`data.image_size`")
+    judges = (networks.discriminator_a, networks.discriminator_b)
+    for key, size, generator, judge in zip(keys, sizes, networks.generators, judges, strict=True):
+        if size < generator.min_size or size % generator.size_multiple:
             raise ValueError(
-                f"`data.image_size` must be a multiple of {network.size_multiple} and at least {network.min_size} for "
-                f"{type(network).__name__}, got {size}."
+                f"{key} must be a multiple of {generator.size_multiple} and at least {generator.min_size} for "
+                f"{type(generator).__name__}, got {size}."
             )
-    for network in networks.discriminators:
-        if size < network.min_size:
+        if size < judge.min_size:
+            raise ValueError(f"{key} must be at least {judge.min_size} for {type(judge).__name__}, got {size}.")
+    for direction, generator, size, wanted in zip(
+        ("A to B", "B to A"), networks.generators, sizes, reversed(sizes), strict=True
+    ):
+        if (got := _output_size(generator, size)) != wanted:
             raise ValueError(
-                f"`data.image_size` must be at least {network.min_size} for {type(network).__name__}, got {size}."
+                f"The generator from {direction} must turn {size}² into {wanted}² (`data.image_size`, "
+                f"`data.image_size_b`), it makes {got}² of it: ResnetGenerator's `in_padding` and `out_padding` "
+                "change the size, in `generator` and in `generator_b2a`."
+            )
+
+
+def _output_size(generator: nn.Module, size: int) -> int:
+    """The side of what a generator makes of a square; found out by its layers, without computing."""
+    if "in_padding" not in generator.config:
+        return size
+    with torch.no_grad():
+        shadow = copy.deepcopy(generator).to("meta")
+        return shadow(torch.zeros(1, generator.config["in_channels"], size, size, device="meta")).sample.shape[-1]
+
+
+def _check_unbounded(networks: Networks) -> None:
+    """Refuse a tanh in front of mean/std space: it ends one deviation from the mean."""
+    for generator in networks.generators:
+        if generator.config.get("output_activation") != "none":
+            raise ValueError(
+                "`data.normalization: dataset` needs an output without bounds, and "
+                f"{type(generator).__name__} ends in tanh: `generator._class_name: MaxPoolUnetGenerator` with "
+                "`output_activation: none`, or `data.normalization: half`."
             )

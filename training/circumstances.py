@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from training.config import TrainConfig
+from training.data.sources import Sources
 
 
 logger = logging.getLogger(__name__)
@@ -22,20 +23,19 @@ def cores_of_this_process() -> int:
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
-def circumstances(
-    config: TrainConfig, accelerator: Any, pictures: Mapping[str, Sequence], batch_pictures: int
-) -> dict[str, Any]:
+def circumstances(config: TrainConfig, accelerator: Any, sources: Sources, batch_pictures: int) -> dict[str, Any]:
     """What must not change for a resumed run to end as an unbroken one.
 
     Args:
         config: The configuration.
         accelerator: The run's `accelerate.Accelerator`.
-        pictures: The training pictures by domain.
+        sources: The pictures.
         batch_pictures: Pictures of each domain a step, over all processes.
     """
     run = config.run
     return {
-        "pictures": {key: len(files) for key, files in pictures.items()},
+        "pictures": {key: len(files) for key, files in sources.train.items()},
+        "split": sources.fingerprint,
         "batch_pictures": batch_pictures,
         "seed": run.seed,
         "image_pool_size": run.image_pool_size,

@@ -17,11 +17,12 @@ from cyclegan_hf import __version__
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
-from training.builders import build_networks, image_processors, mixes_batch
+from training.builders import build_networks, image_processors, mixes_batch, num_channels
 from training.card import model_card
 from training.circumstances import announcement, circumstances, cores_of_this_process, warn_of_changes
 from training.config import TrainConfig
-from training.data.sources import list_pictures
+from training.data.normalization import Statistics, dataset_statistics
+from training.data.sources import load_sources, without_backgrounds
 from training.data.streams import DomainDataset, DomainStream
 from training.ema import EmaModel
 from training.objectives import Networks
@@ -50,12 +51,14 @@ class Trainer:
         self.config = config
         run = config.run
         self.output_dir = Path(run.output_dir)
-        self.pictures = {key: list_pictures(getattr(config.data, key), f"data.{key}") for key in ("a", "b")}
-        self.sample_pictures = self._choose_samples()
+        self.sources = load_sources(config.data)
         set_seed(run.seed)
         networks = build_networks(config)
         if run.warm_start and checkpoint is None:
             load_weights(networks, run.warm_start)
+        self.sources = without_backgrounds(self.sources, config.data)  # may take long: after what can fail at once
+        self.pictures = self.sources.train
+        self.sample_pictures = self._choose_samples()
 
         self.accelerator = Accelerator(
             mixed_precision=run.mixed_precision,
@@ -86,8 +89,12 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         positions = {"a": 0, "b": 0}
+        self.statistics: Statistics | None = None
         if checkpoint is not None:
             positions = self._resume(checkpoint)
+        elif config.data.normalization == "dataset":
+            self.statistics = dataset_statistics(self.pictures, config.data, num_channels(config))
+        self.processors = image_processors(config, self.statistics)
         self.streams = {
             key: DomainStream(
                 DomainDataset(self.pictures[key], processor, config.data, run.seed, domain),
@@ -95,8 +102,9 @@ class Trainer:
                 positions[key],
                 self.accelerator.process_index,
                 processes,
+                order_domain=0 if self.sources.paired else domain,
             )
-            for domain, (key, processor) in enumerate(zip(("a", "b"), image_processors(config), strict=True))
+            for domain, (key, processor) in enumerate(zip(("a", "b"), self.processors, strict=True))
         }
 
     def train(self) -> None:
@@ -179,7 +187,7 @@ class Trainer:
     def pipeline(self) -> CycleGANPipeline:
         """The pipeline as it stands: averaged generators where EMA is on."""
         generators = [ema.module for ema in self.ema] or self.raw.generators
-        processor_a, processor_b = image_processors(self.config)
+        processor_a, processor_b = self.processors
         return CycleGANPipeline(
             *generators,
             domain_a=self.config.data.domain_a,
@@ -217,7 +225,7 @@ class Trainer:
                 self.sample_pictures,
                 self.output_dir / "samples",
                 self.step,
-                max(self.config.data.load_size),
+                max(map(max, self.config.data.load_sizes)),
                 identity=self.raw.generator_a2b.config.in_channels == self.raw.generator_a2b.config.out_channels,
             )
         record.images(self.step, grids)
@@ -248,6 +256,12 @@ class Trainer:
                 f"`ema.decay` cannot be {self.config.ema.decay:g}: {checkpoint} was trained "
                 f"{'with' if state['ema'] else 'without'} an average of the weights."
             )
+        self.statistics = run.get("statistics")
+        if (self.statistics is not None) != (self.config.data.normalization == "dataset"):
+            began = "half" if self.statistics is None else "dataset"
+            raise ValueError(
+                f"`data.normalization` cannot be {self.config.data.normalization}: {checkpoint} began with {began}."
+            )
         self.update.load_state_dict(state["step"], self.device)
         for ema, saved in zip(self.ema, state["ema"], strict=True):
             ema.load_state_dict(saved)
@@ -265,12 +279,13 @@ class Trainer:
             "epoch": self.step // self.steps_per_epoch + 1,
             "seconds": self.seconds,
             "positions": {key: stream.position for key, stream in self.streams.items()},
+            "statistics": self.statistics,
             **self._circumstances(),
             "cyclegan_hf": __version__,
         }
 
     def _circumstances(self) -> dict[str, Any]:
-        return circumstances(self.config, self.accelerator, self.pictures, self.batch_pictures)
+        return circumstances(self.config, self.accelerator, self.sources, self.batch_pictures)
 
     def _announcement(self) -> str:
         counts = (self.total_steps, self.batch_pictures, self.steps_per_epoch, self.step)
@@ -280,11 +295,10 @@ class Trainer:
         return every > 0 and self.step % every == 0
 
     def _choose_samples(self) -> dict[str, list[Path]]:
-        """The first pictures of each domain, by name: of the test folders where there are any."""
+        """The first pictures of each domain, by name: of the test pictures, else of those held out, else of training."""
         chosen = {}
         for key, direction in (("a", "a2b"), ("b", "b2a")):
-            folder = getattr(self.config.data, f"test_{key}")
-            files = self.pictures[key] if folder is None else list_pictures(folder, f"data.test_{key}")
+            files = self.sources.test[key] or self.sources.validation[key] or self.pictures[key]
             chosen[direction] = choose_samples(files, self.config.run.num_validation_images)
         return chosen
 

@@ -1,4 +1,4 @@
-"""Two unpaired, endless streams of training examples whose whole state is a number each.
+"""Two endless streams of training examples, unpaired or in pairs, whose whole state is a number each.
 
 The order of a domain's epoch is a function of (seed, domain, epoch), an example's augmentation one of (seed, domain,
 epoch, picture). So a stream is resumed by its position alone, whatever its workers had read ahead.
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.image_processor import ImageProcessor
-from training.config import DataConfig
+from training.data.config import DataConfig
 from training.data.transforms import augment
 
 
@@ -69,7 +69,7 @@ class DomainDataset(Dataset[Example]):
                 bad[str(self.pictures[index])] = str(error)
                 continue
             rng = np.random.default_rng([self.seed, self.domain, key.epoch, index])
-            return torch.from_numpy(self.processor.to_array(augment(image, self.config, rng))), bad
+            return torch.from_numpy(self.processor.to_array(augment(image, self.config, rng, self.domain))), bad
         return None, bad
 
 
@@ -131,14 +131,25 @@ class DomainStream:
         start: Examples already dealt out, over all processes.
         rank: This process.
         num_processes: How many there are.
+        order_domain: The domain whose order is followed, where pictures come in pairs; unset, the dataset's own. A
+            picture that cannot be read breaks its pair: the next one takes its place.
     """
 
-    def __init__(self, dataset: DomainDataset, batch_size: int, start: int, rank: int, num_processes: int) -> None:
+    def __init__(
+        self,
+        dataset: DomainDataset,
+        batch_size: int,
+        start: int,
+        rank: int,
+        num_processes: int,
+        order_domain: int | None = None,
+    ) -> None:
         self.dataset = dataset
         self.position = start
         self._step = batch_size * num_processes
         self._bad: dict[str, str] = {}
-        keys = StreamBatches(len(dataset), batch_size, dataset.seed, dataset.domain, start, rank, num_processes)
+        order = dataset.domain if order_domain is None else order_domain
+        keys = StreamBatches(len(dataset), batch_size, dataset.seed, order, start, rank, num_processes)
         workers = dataset.config.num_workers
         loader = DataLoader(
             dataset,
@@ -151,7 +162,7 @@ class DomainStream:
         self._batches = iter(loader)
 
     def __next__(self) -> torch.Tensor:
-        """The next batch, `(batch_size, channels, image_size, image_size)` in model space.
+        """The next batch, `(batch_size, channels, size, size)` in model space.
 
         Raises:
             ValueError: If more pictures than `data.max_bad_share` allows could not be read.

@@ -1,0 +1,64 @@
+"""The training pictures' own mean and standard deviation, for `data.normalization: dataset`."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from cyclegan_hf.image_io import open_image
+from cyclegan_hf.image_processor import ImageProcessor
+from training.data.config import DataConfig
+from training.data.sources import Pictures
+from training.data.transforms import plain
+
+
+Statistics = dict[str, dict[str, list[float]]]
+"""`mean` and `std` of domains `"a"` and `"b"`, one number a channel, of pixel values in [0, 1]."""
+
+
+def dataset_statistics(pictures: Pictures, config: DataConfig, num_channels: tuple[int, int]) -> Statistics:
+    """Mean and standard deviation of each domain's pixels, over its training pictures at their training size.
+
+    Every picture counts the same, unaugmented; one that cannot be read is left to the streams, which count it. The
+    sums are in float64 and in the pictures' order, so that the result is the same to the last bit each time.
+
+    Args:
+        pictures: The training pictures.
+        config: Sizes.
+        num_channels: Of domains A and B.
+
+    Raises:
+        ValueError: If a domain has no readable picture, or a channel has one value everywhere.
+    """
+    statistics = {}
+    for domain, (key, files) in enumerate(pictures.items()):
+        processor = ImageProcessor(
+            num_channels=num_channels[domain], mean=(0.0,) * num_channels[domain], std=(1.0,) * num_channels[domain]
+        )
+
+        def moments(path: Path, processor: ImageProcessor = processor, domain: int = domain) -> np.ndarray | None:
+            try:
+                values = processor.to_array(plain(open_image(path), config, domain)).astype(np.float64)
+            except ValueError:
+                return None
+            return np.stack([values.mean(axis=(1, 2)), (values**2).mean(axis=(1, 2))])
+
+        total, count = np.zeros((2, num_channels[domain])), 0
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            for one in tqdm(pool.map(moments, files), total=len(files), desc=f"Mean and std of {key}", unit="picture"):
+                if one is not None:
+                    total += one
+                    count += 1
+        if count == 0:
+            raise ValueError(f"`data.{key}` holds no picture that can be read ({len(files)} files).")
+        mean, square = total / count
+        std = np.sqrt(np.maximum(square - mean**2, 0))
+        if std.min() < 1e-6:  # rounding of a constant channel is far below, one grey level in one pixel above
+            raise ValueError(
+                f"`data.normalization: dataset` needs pictures that differ: a channel of `data.{key}` is "
+                f"{mean[std.argmin()]:.3f} everywhere; `half` would do."
+            )
+        statistics[key] = {"mean": mean.tolist(), "std": std.tolist()}
+    return statistics
