@@ -76,6 +76,27 @@ class InstanceNorm2d(nn.Module):
         return f"eps={self.eps}"
 
 
+class _PixelNorm(torch.autograd.Function):
+    """Pixel norm with its gradient in closed form; statistics are in fp32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, eps: float) -> torch.Tensor:
+        """Divide by sqrt(mean of x² + eps), over the channels."""
+        wide = x.float()
+        scale = torch.rsqrt(wide.square().mean(dim=1, keepdim=True) + eps)
+        y = (wide * scale).to(x.dtype)
+        ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """The gradient without its share along y, which a change of length cannot move."""
+        y, scale = ctx.saved_tensors
+        wide, grad = y.float(), gradients[0].float()
+        along = wide * (grad * wide).mean(dim=1, keepdim=True)
+        return ((grad - along) * scale).to(y.dtype), None
+
+
 class PixelNorm2d(nn.Module):
     """Pixelwise feature normalisation (Karras et al. 2018, "Progressive Growing of GANs", section 4.2).
 
@@ -94,12 +115,41 @@ class PixelNorm2d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise each pixel; statistics are in fp32."""
+        if _traced_for_speed():
+            return _PixelNorm.apply(x, self.eps)
         wide = x.float()
         return (wide * torch.rsqrt(wide.square().mean(dim=1, keepdim=True) + self.eps)).to(x.dtype)
 
     def extra_repr(self) -> str:
         """The settings, for `repr`."""
         return f"eps={self.eps}"
+
+
+class _ReflectionPad(torch.autograd.Function):
+    """Reflection along one dimension, as pieces put together, and its gradient in the same form.
+
+    Autograd's gradient of the pieces adds up padded slices. Compiled (torch 2.13, CPU, bf16), that gives NaN next to
+    some norms.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, padding: int, dim: int) -> torch.Tensor:
+        """The first and the last `padding` values but one, mirrored, around `x`."""
+        ctx.padding, ctx.dim = padding, dim
+        size = x.shape[dim]
+        before, after = x.narrow(dim, 1, padding), x.narrow(dim, size - 1 - padding, padding)
+        return torch.cat([before.flip(dim), x, after.flip(dim)], dim)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """Each value's own gradient, and what its mirror image got."""
+        grad, padding, dim = gradients[0], ctx.padding, ctx.dim
+        size = grad.shape[dim] - 2 * padding
+        inner = grad.narrow(dim, padding, size)
+        before, after = grad.narrow(dim, 0, padding).flip(dim), grad.narrow(dim, padding + size, padding).flip(dim)
+        edge = torch.zeros_like(inner.narrow(dim, 0, 1))
+        rest = torch.zeros_like(inner.narrow(dim, 0, size - 1 - padding))
+        return inner + torch.cat([edge, before, rest], dim) + torch.cat([rest, after, edge], dim), None, None
 
 
 class Pad2d(nn.Module):
@@ -128,8 +178,7 @@ class Pad2d(nn.Module):
         if self.padding_mode == "zero":
             return F.pad(x, (p, p, p, p))
         if _traced_for_speed():
-            x = torch.cat([x[:, :, 1 : p + 1].flip(2), x, x[:, :, -p - 1 : -1].flip(2)], dim=2)
-            return torch.cat([x[..., 1 : p + 1].flip(3), x, x[..., -p - 1 : -1].flip(3)], dim=3)
+            return _ReflectionPad.apply(_ReflectionPad.apply(x, p, 2), p, 3)
         return F.pad(x, (p, p, p, p), mode="reflect")
 
     def extra_repr(self) -> str:

@@ -26,11 +26,10 @@ from torch import nn
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from training.builders import build_networks  # noqa: E402
+from training.builders import build_networks, mixes_batch  # noqa: E402
 from training.config import TrainConfig, recipe_path  # noqa: E402
-from training.image_pool import ImagePool  # noqa: E402
-from training.objectives import Networks, discriminator_objective, generator_objective  # noqa: E402
-from training.optimizers import make_optimizer  # noqa: E402
+from training.objectives import Networks  # noqa: E402
+from training.step import TrainingStep  # noqa: E402
 
 
 def main(recipe: str = "summer2winter", rounds: int = 5, channels_last: bool = False) -> None:
@@ -73,41 +72,50 @@ def main(recipe: str = "summer2winter", rounds: int = 5, channels_last: bool = F
 def step(
     config: TrainConfig, networks: Networks, device: torch.device, *, tuned: bool, layout: torch.memory_format
 ) -> Callable[[], None]:
-    """A function that makes one whole training step: both generators, both pools, both discriminators."""
+    """A function that makes one whole training step: the trainer's own, on pictures of noise."""
     for network in [*networks.generators, *networks.discriminators]:
         nn.Module.to(network.train(), device, memory_format=layout)
         if tuned:
             network.compile()
-    optimizer_g = make_optimizer(networks.generators, config.optimizer)
-    optimizer_d = make_optimizer(networks.discriminators, config.optimizer)
-    pools = {key: ImagePool(config.run.image_pool_size) for key in ("a", "b")}
-    shape = (config.run.train_batch_size, 3, config.data.image_size, config.data.image_size)
-    real_a, real_b = ((torch.rand(shape, device=device) * 2 - 1).to(memory_format=layout) for _ in range(2))
+    together = tuned and not mixes_batch(networks)
+    update = TrainingStep(networks, networks, config, Arithmetic(device, torch.bfloat16 if tuned else None), together)
+    batch_size, sizes = config.run.train_batch_size, config.data.image_sizes
+    channels = [network.config.in_channels for network in networks.generators]
+    batch = {
+        key: (torch.rand(batch_size, count, size, size, device=device) * 2 - 1).to(memory_format=layout)
+        for key, count, size in zip("ab", channels, sizes, strict=True)
+    }
 
     def run() -> None:
-        half = torch.autocast(device.type, torch.bfloat16) if tuned else contextlib.nullcontext()
-        for discriminator in networks.discriminators:
-            discriminator.requires_grad_(False)
-        optimizer_g.zero_grad()
-        with half:
-            objective = generator_objective(networks, real_a, real_b, config.losses, together=tuned)
-        objective.loss.backward()
-        optimizer_g.step()
-        for discriminator in networks.discriminators:
-            discriminator.requires_grad_(True)
-        optimizer_d.zero_grad()
-        for judge, real, fake in (
-            (networks.discriminator_b, real_b, pools["b"].query(objective.fake_b)),
-            (networks.discriminator_a, real_a, pools["a"].query(objective.fake_a)),
-        ):
-            with half:
-                loss = discriminator_objective(judge, real, fake, config.losses, together=tuned)
-            loss.backward()
-        optimizer_d.step()
+        update(1, 1.0, lambda: batch)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
     return run
+
+
+class Arithmetic:
+    """What a training step asks of accelerate, for one process: two precisions cannot share its global state."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype | None) -> None:
+        self.device = device
+        self.dtype = dtype
+
+    def prepare_optimizer(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """The optimiser as it is."""
+        return optimizer
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Autocast in the reduced precision, where there is one."""
+        return contextlib.nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Backward without scaling: bf16 needs none."""
+        loss.backward()
+
+    def clip_grad_norm_(self, parameters: list[nn.Parameter], limit: float) -> torch.Tensor:
+        """Clip, as accelerate does on one process."""
+        return nn.utils.clip_grad_norm_(parameters, limit)
 
 
 if __name__ == "__main__":

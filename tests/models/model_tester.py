@@ -10,7 +10,7 @@ import torch
 from diffusers import ModelMixin
 from torch import fx
 
-from cyclegan_hf.models.layers import InstanceNorm2d
+from cyclegan_hf.models.layers import InstanceNorm2d, PixelNorm2d
 
 
 def count(model_class: type[ModelMixin], **config: Any) -> tuple[int, int]:
@@ -158,7 +158,7 @@ class ModelTester:
             for (name, ours), theirs in zip(compiled.named_parameters(), eager.parameters(), strict=True):
                 torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-4 * largest, msg=name)
             # Not vacuous: the compiler was given the fast form.
-            normalised = any(isinstance(layer, InstanceNorm2d) for layer in eager.modules())
+            normalised = any(isinstance(layer, InstanceNorm2d | PixelNorm2d) for layer in eager.modules())
             assert ("rsqrt" in recorder.operators) == normalised
             assert "instance_norm" not in recorder.operators
 
