@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -27,7 +28,7 @@ BackgroundMethod = Literal["auto", "rembg", "grabcut"]
 _WORK_SIZE = 192  # pixels of the longer side that GrabCut sees: its time grows faster than the number of pixels
 _ITERATIONS = 5
 _BORDER, _CORE, _BODY, _SHOULDERS = 0.03, 0.3, 0.8, 0.6  # of the picture, see `_prior`
-_REACH = 0.05  # a subject below this share of the picture is a failure, and so is one above 1 minus it
+_REACH = 0.1  # a subject below this share of the picture is little more than the core, and above 1 minus it none
 _HOLE = 0.01  # of the picture: smaller gaps in the subject are filled
 _VERSIONS = {"grabcut": "grabcut-1", "rembg": "rembg-u2net-1"}  # part of the cached files' names: count up on a change
 
@@ -110,17 +111,32 @@ def remove_backgrounds(
         return target
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # both methods compute outside of Python's lock
-        bar = tqdm(pool.map(cleaned, paths), total=len(paths), desc=f"Backgrounds ({resolved})", unit="picture")
+        bar = tqdm(
+            pool.map(cleaned, paths),
+            total=len(paths),
+            desc=f"Backgrounds ({resolved})",
+            unit="picture",
+            mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds: a log file needs no ten lines a second
+        )
         return list(bar)
 
 
 def _rembg_weights() -> bool:
-    """Whether rembg could work without a download. Of its models U²-Net is taken (Apache-2.0): not all are free."""
+    """Whether rembg could work without a download. Of its models U²-Net is taken (Apache-2.0): not all are free.
+
+    The file is looked for where rembg 2.0 does: to ask rembg would import it, which at first takes minutes (numba).
+    """
     if importlib.util.find_spec("rembg") is None or importlib.util.find_spec("onnxruntime") is None:
         return False
-    from rembg.sessions.u2net import U2netSession
-
-    return U2netSession.resolve_existing("u2net.onnx") is not None
+    environment, user = os.environ, Path.home()
+    if home := environment.get("U2NET_HOME"):
+        homes = [Path(home)]
+    elif data := environment.get("XDG_DATA_HOME"):
+        homes = [Path(environment.get("REMBG_HOME", Path(data, "rembg"))), Path(data, ".u2net")]
+    else:
+        homes = [Path(environment.get("REMBG_HOME", user / ".rembg")), user / ".u2net"]
+    names = ("models/u2net/u2net.onnx", "u2net.onnx")
+    return any((home.expanduser() / name).is_file() for home in homes for name in names)
 
 
 @cache

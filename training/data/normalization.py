@@ -1,7 +1,9 @@
 """The training pictures' own mean and standard deviation, for `data.normalization: dataset`."""
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,31 +36,40 @@ def dataset_statistics(pictures: Pictures, config: DataConfig, num_channels: tup
     """
     statistics = {}
     for domain, (key, files) in enumerate(pictures.items()):
-        processor = ImageProcessor(
-            num_channels=num_channels[domain], mean=(0.0,) * num_channels[domain], std=(1.0,) * num_channels[domain]
-        )
-
-        def moments(path: Path, processor: ImageProcessor = processor, domain: int = domain) -> np.ndarray | None:
-            try:
-                values = processor.to_array(plain(open_image(path), config, domain)).astype(np.float64)
-            except ValueError:
-                return None
-            return np.stack([values.mean(axis=(1, 2)), (values**2).mean(axis=(1, 2))])
-
-        total, count = np.zeros((2, num_channels[domain])), 0
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            for one in tqdm(pool.map(moments, files), total=len(files), desc=f"Mean and std of {key}", unit="picture"):
-                if one is not None:
-                    total += one
+        channels = num_channels[domain]
+        processor = ImageProcessor(num_channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels)
+        total, count = np.zeros((2, channels)), 0
+        with (
+            ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
+            tqdm(
+                desc=f"Mean and std of {key}",
+                total=len(files),
+                unit="picture",
+                mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds: a log file needs no ten lines a second
+            ) as bar,
+        ):
+            for moments in pool.map(partial(_moments, processor=processor, config=config, domain=domain), files):
+                bar.update()
+                if moments is not None:
+                    total += moments
                     count += 1
         if count == 0:
             raise ValueError(f"`data.{key}` holds no picture that can be read ({len(files)} files).")
         mean, square = total / count
         std = np.sqrt(np.maximum(square - mean**2, 0))
-        if std.min() < 1e-6:  # rounding of a constant channel is far below, one grey level in one pixel above
+        if std.min() < 1e-6:  # a constant channel's rounding leaves about 1e-8
             raise ValueError(
                 f"`data.normalization: dataset` needs pictures that differ: a channel of `data.{key}` is "
                 f"{mean[std.argmin()]:.3f} everywhere; `half` would do."
             )
         statistics[key] = {"mean": mean.tolist(), "std": std.tolist()}
     return statistics
+
+
+def _moments(path: Path, processor: ImageProcessor, config: DataConfig, domain: int) -> np.ndarray | None:
+    """Mean and mean square of each channel, `(2, channels)`; none where the picture cannot be read."""
+    try:
+        values = processor.to_array(plain(open_image(path), config, domain)).astype(np.float64)
+    except ValueError:
+        return None
+    return np.stack([values.mean(axis=(1, 2)), (values**2).mean(axis=(1, 2))])

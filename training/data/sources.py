@@ -52,7 +52,7 @@ def load_sources(config: DataConfig) -> Sources:
     for key in ("a", "b"):
         folder, test_folder = Path(getattr(config, key)), getattr(config, f"test_{key}")
         files = list_pictures(folder, f"data.{key}")
-        drawn = sorted(files, key=lambda path, root=folder: _rank(path, root, config.split_seed))
+        drawn = _drawn(files, folder, config.split_seed)
         num_test = 0 if test_folder is not None else _count(config.test_share, len(files))
         held_out = num_test + _count(config.validation_share, len(files))
         if held_out >= len(files):
@@ -89,7 +89,7 @@ def without_backgrounds(sources: Sources, config: DataConfig) -> Sources:
             clean = dict(zip(files, remove_backgrounds(files, config.background_method), strict=True))
             for split in splits.values():
                 split[key] = [clean[path] for path in split[key]]
-    return replace(sources, **splits)
+    return replace(sources, train=splits["train"], validation=splits["validation"], test=splits["test"])
 
 
 def list_pictures(folder: str | Path, key: str) -> list[Path]:
@@ -154,8 +154,10 @@ def species(path: Path, folder: Path) -> str:
     return re.split(r"[-_ ]", path.stem, maxsplit=1)[0]
 
 
-def _rank(path: Path, root: Path, seed: int) -> str:
-    return hashlib.sha256(f"{seed}:{path.relative_to(root).as_posix()}".encode()).hexdigest()
+def _drawn(files: list[Path], root: Path, seed: int) -> list[Path]:
+    """The files in the order in which they are drawn."""
+    names = {path: f"{seed}:{path.relative_to(root).as_posix()}" for path in files}
+    return sorted(files, key=lambda path: hashlib.sha256(names[path].encode()).digest())
 
 
 def _count(share: float, total: int) -> int:
