@@ -36,6 +36,37 @@ def test_both_directions_and_both_judges_fit_the_domains_channels() -> None:
     assert [processor.num_channels for processor in image_processors(settings)] == [1, 3]
 
 
+DIGITS = {"in_channels": 1, "out_channels": 3, "in_padding": 5}  # 28² to 32²
+HOUSE_NUMBERS = {"in_padding": 3, "out_padding": 1}  # 32² to 28²
+
+
+def digits(generator_b2a: dict[str, Any] = HOUSE_NUMBERS, image_size_b: int | None = 32) -> TrainConfig:
+    return TrainConfig(
+        generator=GENERATOR | DIGITS,
+        generator_b2a=generator_b2a,
+        discriminator=DISCRIMINATOR,
+        losses=LossConfig(lambda_identity=0),
+        data=DataConfig(image_size=28, load_size=(28, 28), image_size_b=image_size_b),
+    )
+
+
+def test_domains_of_unequal_sizes_and_channels() -> None:
+    settings = digits()
+    networks = build_networks(settings)
+    with torch.no_grad():
+        forward = networks.generator_a2b(torch.zeros(1, 1, 28, 28)).sample
+        assert forward.shape == (1, 3, 32, 32)
+        assert networks.generator_b2a(forward).sample.shape == (1, 1, 28, 28)
+    assert [processor.size for processor in image_processors(settings)] == [(28, 28), (32, 32)]
+
+
+def test_processors_take_the_pictures_statistics() -> None:
+    statistics = {"a": {"mean": [0.1], "std": [0.2]}, "b": {"mean": [0.3, 0.4, 0.5], "std": [0.6, 0.7, 0.8]}}
+    processor_a, processor_b = image_processors(digits(), statistics)
+    assert (processor_a.mean, processor_a.std, processor_a.num_channels) == ((0.1,), (0.2,), 1)
+    assert (processor_b.mean, processor_b.std) == ((0.3, 0.4, 0.5), (0.6, 0.7, 0.8))
+
+
 def test_other_architectures() -> None:
     networks = build_networks(
         TrainConfig(
@@ -83,6 +114,19 @@ def test_batch_norm_forbids_to_put_passes_together(which: str) -> None:
         (config(image_size=30 + 3), "`data.image_size` must be a multiple of 2 .*got 33"),
         (config({"block_out_channels": [4, 4, 4, 4]}, image_size=8), "at least 16 for ResnetGenerator, got 8"),
         (config(discriminator={"block_out_channels": [4] * 6}), "at least 96 for PatchDiscriminator, got 32"),
+        (digits({}), "from B to A must turn 32² into 28² .* it makes 36² of it: .* `generator_b2a`"),
+        (digits(image_size_b=None), "from A to B must turn 28² into 28² .* it makes 32² of it"),
+        (digits(image_size_b=33), "`data.image_size_b` must be a multiple of 2 .*got 33"),
+        (digits({"in_channels": 3}), "`generator_b2a.in_channels` is not to be set"),
+        (digits({"padding": 1}), "`generator_b2a.padding` is no argument of ResnetGenerator"),
+        (
+            TrainConfig(
+                generator=GENERATOR,
+                discriminator=DISCRIMINATOR,
+                data=DataConfig(image_size=32, load_size=(32, 32), normalization="dataset"),
+            ),
+            "`data.normalization: dataset` needs an output without bounds, and ResnetGenerator ends in tanh",
+        ),
         (
             config(discriminator={"output_activation": "sigmoid"}, losses=LossConfig(adversarial="vanilla")),
             "takes unbounded scores: `discriminator.output_activation` must be 'none', got 'sigmoid'",

@@ -37,11 +37,12 @@ def stream(
     num_processes: int = 1,
     seed: int = 0,
     domain: int = 0,
+    order_domain: int | None = None,
     **data: Any,
 ) -> DomainStream:
     config = DataConfig(**{"image_size": SIZE, "load_size": (SIZE, SIZE), "num_workers": 0} | data)
     dataset = DomainDataset(pictures, ImageProcessor(), config, seed, domain)
-    return DomainStream(dataset, batch_size, start, rank, num_processes)
+    return DomainStream(dataset, batch_size, start, rank, num_processes, order_domain)
 
 
 def taken(source: DomainStream, batches: int) -> list[int]:
@@ -102,6 +103,17 @@ def test_the_shorter_domain_goes_round(tmp_path: Path) -> None:
     assert sorted(taken(long, 6)) == list(range(6))
 
 
+def test_in_pairs_the_second_domain_follows_the_firsts_order(tmp_path: Path) -> None:
+    pictures = write_greys(tmp_path / "a", 7)
+    partners = list(reversed(pictures))
+    first, second = stream(pictures, batch_size=2), stream(partners, batch_size=2, domain=1, order_domain=0)
+    for _ in range(2):
+        ours, theirs = taken(first, 7), taken(second, 7)
+        assert theirs == [6 - number for number in ours]
+    later = stream(partners, batch_size=2, domain=1, order_domain=0, start=second.position)
+    assert taken(later, 3) == taken(second, 3)
+
+
 def write_photos(folder: Path, count: int) -> list[Path]:
     folder.mkdir(parents=True)
     for number in range(count):
@@ -110,20 +122,23 @@ def write_photos(folder: Path, count: int) -> list[Path]:
 
 
 AUGMENTED = {"image_size": 16, "load_size": (16, 24), "resize_mode": "short_side"}
+EVERYTHING = {"rotation": 15, "resize_jitter": 0.1, "crop_fraction": 0.25, "affine": 0.1}
+EVERYTHING |= {"color_jitter": 0.2, "blur": 1, "posterize_bits": 4, "image_size_b": 20}
 
 
 def same_batches(one: DomainStream, other: DomainStream, count: int) -> bool:
     return all(torch.equal(next(one), next(other)) for _ in range(count))
 
 
+@pytest.mark.parametrize("switches", [AUGMENTED, AUGMENTED | EVERYTHING], ids=["official", "everything"])
 @pytest.mark.parametrize("start", [1, 5, 14])
-def test_a_stream_goes_on_from_its_position(tmp_path: Path, start: int) -> None:
+def test_a_stream_goes_on_from_its_position(tmp_path: Path, start: int, switches: dict[str, Any]) -> None:
     pictures = write_photos(tmp_path / "a", 5)
-    first = stream(pictures, **AUGMENTED)
+    first = stream(pictures, domain=1, **switches)
     for _ in range(start):
         next(first)
     assert first.position == start
-    assert same_batches(first, stream(pictures, start=start, **AUGMENTED), 8)
+    assert same_batches(first, stream(pictures, domain=1, start=start, **switches), 8)
 
 
 def test_loader_processes_change_nothing(tmp_path: Path) -> None:

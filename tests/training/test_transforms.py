@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.testing_utils import make_picture
 from training.config import DataConfig
-from training.data.transforms import augment
+from training.data.transforms import augment, plain
 
 
 def draw(image: Image.Image, count: int, **data) -> list[Image.Image]:
@@ -84,3 +84,106 @@ def test_the_same_random_numbers_give_the_same_example() -> None:
     config = DataConfig(image_size=32, load_size=(32, 48))
     first, second = (augment(image, config, np.random.default_rng([1, 2, 3])) for _ in range(2))
     assert first.tobytes() == second.tobytes()
+
+
+def old_recipe(image: Image.Image, size: int, crop: int, rng: np.random.Generator) -> Image.Image:
+    """The official order, written down again: size, place, mirror, with these random numbers and no others."""
+    size = int(rng.integers(size, size, endpoint=True))
+    image = image.resize((size, size), Image.Resampling.BICUBIC)
+    left, top = int(rng.integers(size - crop + 1)), int(rng.integers(size - crop + 1))
+    image = image.crop((left, top, left + crop, top + crop))
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
+
+
+def test_the_default_path_draws_what_it_always_drew() -> None:
+    image = make_picture("A", 4, size=50)
+    config = DataConfig(image_size=32, load_size=(36, 36))
+    for seed in range(10):
+        example = augment(image, config, np.random.default_rng(seed))
+        assert example.tobytes() == old_recipe(image, 36, 32, np.random.default_rng(seed)).tobytes()
+
+
+def test_plain_is_the_middle_at_the_training_size() -> None:
+    image = ramp(80, 40)
+    config = DataConfig(image_size=40, load_size=(50, 50), resize_mode="short_side", rotation=15)
+    assert plain(image, config).tobytes() == image.crop((20, 0, 60, 40)).tobytes()
+    squashed = plain(image, DataConfig(image_size=40, load_size=(50, 50)))
+    assert squashed.tobytes() == image.resize((40, 40), Image.Resampling.BICUBIC).tobytes()
+
+
+def test_domain_b_has_a_size_of_its_own() -> None:
+    config = DataConfig(image_size=28, load_size=(28, 42), image_size_b=32)
+    assert config.load_sizes == ((28, 42), (32, 48))  # in A's proportion
+    for domain, size in enumerate((28, 32)):
+        assert augment(ramp(40, 50), config, np.random.default_rng(0), domain).size == (size, size)
+        assert plain(ramp(40, 50), config, domain).size == (size, size)
+
+
+def slopes(example: Image.Image) -> np.ndarray:
+    """How red (a ramp's columns) and green (its rows) grow to the right and downwards, by least squares: 2 × 2."""
+    pixels = np.asarray(example).astype(float)[4:-4, 4:-4]
+    rows, columns = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
+    basis = np.stack([columns.ravel(), rows.ravel(), np.ones(columns.size)], axis=1)
+    fit = np.linalg.lstsq(basis, pixels[..., :2].reshape(-1, 2), rcond=None)[0]
+    return fit[:2].T
+
+
+LARGE = {"image_size": 64, "load_size": (200, 200), "horizontal_flip": False}  # crops that keep off the border
+
+
+def test_turns_are_up_to_the_angle_either_way() -> None:
+    matrices = [slopes(example) for example in draw(ramp(200, 200), 200, rotation=15, **LARGE)]
+    assert np.allclose([np.linalg.det(matrix) for matrix in matrices], 1, atol=0.01)  # turns, no zoom
+    angles = np.degrees([np.arctan2(matrix[1, 0], matrix[0, 0]) for matrix in matrices])
+    assert (angles.min(), angles.max()) == pytest.approx((-15, 15), abs=0.7)
+    assert angles.mean() == pytest.approx(0, abs=2.5)  # four standard errors
+
+
+def test_jitter_and_crop_change_the_scale_within_their_bounds() -> None:
+    # A crop that shows a share s of its own width has slopes of s.
+    jitter = [slopes(example)[0, 0] for example in draw(ramp(200, 200), 200, resize_jitter=0.1, **LARGE)]
+    assert (min(jitter), max(jitter)) == pytest.approx((1 / 1.1, 1 / 0.9), abs=0.01)
+    cut = [slopes(example)[0, 0] for example in draw(ramp(200, 200), 200, crop_fraction=0.25, **LARGE)]
+    assert (min(cut), max(cut)) == pytest.approx((0.75, 1), abs=0.01)
+
+
+def test_affine_shears() -> None:
+    shears = [slopes(example)[0, 1] for example in draw(ramp(200, 200), 200, affine=0.2, **LARGE)]
+    assert (min(shears), max(shears)) == pytest.approx((-0.2, 0.2), abs=0.01)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("size", [(40, 40), (1, 1), (90, 31)])
+def test_beyond_the_border_a_picture_is_mirrored_and_not_black(size: tuple[int, int], mode: str) -> None:
+    white = Image.new(mode, size, "white")
+    switches = {"rotation": 180, "resize_jitter": 0.5, "crop_fraction": 0.25, "affine": 0.5}
+    for example in draw(white, 10, image_size=32, load_size=(32, 40), **switches):
+        assert example.size == (32, 32)
+        assert np.asarray(example).min() == 255
+
+
+def test_colours_keep_the_picture_in_its_place() -> None:
+    image = make_picture("A", 2, size=32)  # nothing near white, where brightness would be cut off
+    sizes = {"image_size": 32, "load_size": (32, 32), "horizontal_flip": False}
+    for example in draw(image, 20, color_jitter=0.2, **sizes):
+        assert example.tobytes() != image.tobytes()
+        for ours, theirs in zip(example.split(), image.split(), strict=True):
+            assert np.corrcoef(np.asarray(ours).ravel(), np.asarray(theirs).ravel())[0, 1] > 0.9
+    edges = [
+        np.abs(np.diff(np.asarray(e).astype(int), axis=1)).sum() for e in [image, *draw(image, 20, blur=2, **sizes)]
+    ]
+    assert edges[0] >= max(edges[1:]) > 1.2 * min(edges[1:])  # from none to two pixels
+    for example in draw(image, 20, posterize_bits=7, **sizes):
+        kept = np.asarray(example)
+        assert (kept & 0b11111110 == np.asarray(image) & 0b11111110).all()  # 7 or 8 bits
+    levels = [len(np.unique(np.asarray(example))) for example in draw(image, 40, posterize_bits=1, **sizes)]
+    assert min(levels) == 2
+
+
+def test_switches_that_are_off_draw_nothing() -> None:
+    image = make_picture("A", 7, size=64)
+    plain_rng, blurred_rng = np.random.default_rng(5), np.random.default_rng(5)
+    sharp = augment(image, DataConfig(image_size=32, load_size=(40, 40)), plain_rng)
+    blurred = augment(image, DataConfig(image_size=32, load_size=(40, 40), blur=1e-9), blurred_rng)
+    assert sharp.tobytes() == blurred.tobytes()  # the same crop: what comes later moves nothing before it
+    assert plain_rng.random() != blurred_rng.random()
