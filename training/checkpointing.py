@@ -1,4 +1,4 @@
-"""Checkpoints: a pipeline's folder plus `training_state/`, written whole or not at all.
+"""Checkpoints: a pipeline's folder plus `training_state/`, written whole or not at all. `best/` is one too.
 
 ```
 checkpoint-<step>/
@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 STATE_FOLDER = "training_state"
 CONFIG_NAME = "config.yaml"
 RUN_NAME = "run.json"
+METRICS_NAME = "metrics.json"
+BEST_FOLDER = "best"
 
 
 def checkpoint_folders(output_dir: Path) -> list[Path]:
@@ -70,8 +72,9 @@ def save_checkpoint(
     run: dict[str, Any],
     networks: dict[str, nn.Module],
     state: dict[str, Any],
+    metrics: dict[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint; it appears in one rename.
+    """Write a checkpoint; it appears in one rename, and takes the place of an earlier one of that name whole.
 
     Args:
         folder: Where to.
@@ -80,15 +83,15 @@ def save_checkpoint(
         run: What `run.json` holds.
         networks: The networks as they train, by name.
         state: Everything else, in tensors and plain types.
+        metrics: What its `metrics.json` holds; unset, it has none.
 
     Raises:
         OSError: If it cannot be written (a full disk); nothing stays behind then.
         ValueError: If a weight is not finite: the checkpoint before this one is the last good one.
     """
     check_finite(networks)
-    if folder.exists():  # no checkpoint: the run has none later than the one that it went on from
-        shutil.rmtree(folder)
-    with whole_folder(folder) as temporary:
+    fresh = folder.with_name(f".{folder.name}.fresh.tmp") if folder.exists() else folder
+    with whole_folder(fresh) as temporary:
         pipeline.save_pretrained(temporary)
         home = temporary / STATE_FOLDER
         home.mkdir()
@@ -100,6 +103,13 @@ def save_checkpoint(
         torch.save(state, buffer)
         (home / "state.pt").write_bytes(buffer.getbuffer())
         (home / RUN_NAME).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+        if metrics is not None:
+            (temporary / METRICS_NAME).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    if fresh is not folder:  # the old one goes when the new one is whole
+        old = folder.with_name(f".{folder.name}.old.tmp")
+        folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old)
 
 
 def check_finite(networks: dict[str, nn.Module]) -> None:
@@ -140,9 +150,16 @@ def rotate(output_dir: Path, limit: int | None) -> None:
         shutil.rmtree(hidden)
 
 
-def remove_leftovers(output_dir: Path) -> None:
-    """Remove the temporary folders of a run that was killed while it saved."""
-    for pattern in (".checkpoint-*.tmp", f".{output_dir.name}.*.tmp"):
+def remove_leftovers(output_dir: Path, begins: bool = False) -> None:
+    """Remove the temporary folders of a run that was killed while it saved.
+
+    Args:
+        output_dir: The run's folder.
+        begins: The run starts from nothing: the best of one that was killed before its first checkpoint goes too.
+    """
+    if begins and (output_dir / BEST_FOLDER).exists():
+        shutil.rmtree(output_dir / BEST_FOLDER)
+    for pattern in (".checkpoint-*.tmp", f".{BEST_FOLDER}.*.tmp", f".{output_dir.name}.*.tmp"):
         for folder in output_dir.glob(pattern):
             shutil.rmtree(folder)
 

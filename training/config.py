@@ -229,7 +229,7 @@ class EvaluationConfig:
     metric: Literal["swd", "gms"] = "swd"
     """Lower is better: sliced Wasserstein distance (needs nothing), or sqrt(FID / IS) (needs `inception`)."""
     split: Literal["test", "validation"] = "test"
-    """Whose pictures are translated and scored. To choose the best by the test pictures makes its figure optimistic."""
+    """Whose pictures are translated and scored. The best by the test pictures has an optimistic figure there."""
     num_images: int = 100
     """Most pictures of each domain that are translated, and that they are compared with; spread evenly by name."""
     image_size: int | None = None

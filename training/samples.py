@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.picture_files import save_picture
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+from training.data.sources import Sources
 
 
 COLUMNS = ("input", "translation", "cycle", "identity")
@@ -37,6 +38,15 @@ def choose_samples(files: list[Path], count: int) -> list[Path]:
             chosen.append(path)
     if not chosen:
         raise ValueError(f"None of {len(files)} pictures can be read, the last: {fault}")
+    return chosen
+
+
+def sample_pictures(sources: Sources, count: int) -> dict[str, list[Path]]:
+    """The pictures that the grids of `"a2b"` and `"b2a"` show: test pictures, else held out ones, else training's."""
+    chosen = {}
+    for key, direction in (("a", "a2b"), ("b", "b2a")):
+        files = sources.test[key] or sources.validation[key] or sources.train[key]
+        chosen[direction] = choose_samples(files, count)
     return chosen
 
 

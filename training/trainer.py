@@ -25,12 +25,16 @@ from training.data.normalization import Statistics, dataset_statistics
 from training.data.sources import load_sources, without_backgrounds
 from training.data.streams import DomainDataset, DomainStream
 from training.ema import EmaModel
+from training.epochs import summary
+from training.evaluation import check_evaluation
 from training.objectives import Networks
-from training.optimizers import learning_rate_factor
-from training.samples import choose_samples, save_grids
+from training.optimizers import Plateau, learning_rate_factor
+from training.report import flat, metrics_document, read_best, write_report
+from training.samples import sample_pictures, save_grids
 from training.step import Batch, TrainingStep
-from training.tracking import Record
+from training.tracking import Record, read_epochs
 from training.warm_start import load_weights
+from training.watch import Watch
 
 
 logger = logging.getLogger(__name__)
@@ -52,13 +56,14 @@ class Trainer:
         run = config.run
         self.output_dir = Path(run.output_dir)
         self.sources = load_sources(config.data)
-        set_seed(run.seed)
+        check_evaluation(config, self.sources)
+        set_seed(run.seed % 2**32)  # NumPy takes no larger one
         networks = build_networks(config)
         if run.warm_start and checkpoint is None:
             load_weights(networks, run.warm_start)
         self.sources = without_backgrounds(self.sources, config.data)  # may take long: after what can fail at once
         self.pictures = self.sources.train
-        self.sample_pictures = self._choose_samples()
+        self.sample_pictures = sample_pictures(self.sources, run.num_validation_images)
 
         self.accelerator = Accelerator(
             mixed_precision=run.mixed_precision,
@@ -81,6 +86,9 @@ class Trainer:
         self.update = TrainingStep(
             self._prepare(networks), networks, config, self.accelerator, together=not mixes_batch(networks)
         )
+        self.watch = Watch(config, self.sources, networks, self.accelerator)
+        schedule, rate = config.lr_scheduler, config.optimizer.learning_rate
+        self.plateau = Plateau(schedule, rate) if schedule.type == "plateau" else None
 
         processes = self.accelerator.num_processes
         self.batch_pictures = run.train_batch_size * run.gradient_accumulation_steps * processes
@@ -118,10 +126,13 @@ class Trainer:
         run = self.config.run
         self.output_dir.mkdir(parents=True, exist_ok=True)
         if self.accelerator.is_main_process:
-            checkpointing.remove_leftovers(self.output_dir)
-        self._start_trackers()
+            checkpointing.remove_leftovers(self.output_dir, begins=self.step == 0)
+        if run.report_to != "none":
+            self.accelerator.init_trackers("logs")
         record = Record(self.accelerator, self.output_dir, self.step)
         logger.info("%s", self._announcement())
+        if self.step == 0 and self.config.evaluation.initial:
+            record.epoch(0, 0, {"evaluation": self._evaluate(record, 0)})
         full_rate = self.config.optimizer.learning_rate
         started = time.monotonic() - self.seconds
         with tqdm(
@@ -135,9 +146,12 @@ class Trainer:
             while self.step < self.total_steps:
                 epoch = self.step // self.steps_per_epoch + 1
                 factor = learning_rate_factor(self.config.lr_scheduler, epoch, self.step + 1, full_rate)
+                factor *= self.plateau.factor if self.plateau else 1.0
                 values = self.update(self.step + 1, factor, self._next_batch)
                 for ema, generator in zip(self.ema, self.raw.generators, strict=False):
                     ema.update_parameters(generator)
+
+                self.watch.add(values)
 
                 self.step += 1
                 self.seconds = time.monotonic() - started
@@ -153,16 +167,18 @@ class Trainer:
                     bar.set_postfix({"cycle": f"{scalars['cycle_a'] + scalars['cycle_b']:.3f}"})
                 if draws:
                     self._sample(record)
+                    self.watch.look(self.step, self.pipeline())
+                if last or self.step % self.steps_per_epoch == 0:
+                    self._end_epoch(record, epoch, last)
                 if saves:
-                    self.save()
+                    self.save(f"checkpoint-{self.step}")
         self._finish()
 
-    def save(self) -> None:
-        """Write a checkpoint of this step, and remove the oldest ones above the limit."""
+    def save(self, name: str, metrics: dict[str, Any] | None = None) -> None:
+        """Write a checkpoint of this step, and remove the oldest numbered ones above the limit."""
         if self.accelerator.is_main_process:
-            folder = self.output_dir / f"checkpoint-{self.step}"
             checkpointing.save_checkpoint(
-                folder,
+                self.output_dir / name,
                 pipeline=self,
                 config=self.config.to_yaml(),
                 run=self._run_facts(),
@@ -172,7 +188,10 @@ class Trainer:
                     "ema": [ema.state_dict() for ema in self.ema],
                     "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
                     "random": checkpointing.random_state(),
+                    "watch": self.watch.state_dict(),
+                    "plateau": self.plateau.state_dict() if self.plateau else None,
                 },
+                metrics=metrics,
             )
             checkpointing.rotate(self.output_dir, self.config.run.checkpoints_total_limit)
         self.accelerator.wait_for_everyone()
@@ -230,14 +249,46 @@ class Trainer:
             )
         record.images(self.step, grids)
 
+    def _end_epoch(self, record: Record, epoch: int, last: bool) -> None:
+        """Record what an epoch came to, and score the weights where that is due."""
+        whole = self.step % self.steps_per_epoch == 0
+        groups: dict[str, dict[str, Any]] = {}
+        for split, means in self.watch.end_epoch(self.step, whole, self.pipeline()).items():
+            groups |= {split: summary(means, self.config.losses, self.step), f"{split}_terms": means}
+        groups["weights"] = self.update.end_epoch() if whole else {}
+        if (every := self.config.evaluation.epochs) and (last or epoch % every == 0):
+            groups["evaluation"] = self._evaluate(record, epoch)
+        record.epoch(self.step, epoch, groups)
+
+    def _evaluate(self, record: Record, epoch: int) -> dict[str, Any]:
+        """Score the pipeline as it stands, and keep it as `best/` where none before was better."""
+        scores, metric = self.watch.score(self.pipeline()), self.config.evaluation.metric
+        record.scalars(self.step, flat(scores))
+        if self.plateau:
+            self.plateau.update(scores[metric])
+        best = read_best(self.output_dir)
+        better = best is None or scores[metric] < best[metric]
+        logger.info("Epoch %d: %s %.4g%s.", epoch, metric, scores[metric], ", the best so far" if better else "")
+        self.accelerator.wait_for_everyone()  # all have read what is written now
+        if better:
+            document = metrics_document(self.watch.protocol(), scores, self.step, epoch, selected=True)
+            self.save(checkpointing.BEST_FOLDER, document)
+        return scores
+
     def _finish(self) -> None:
-        """Leave the finished pipeline at the root of the output folder."""
+        """Leave the finished pipeline, with its report, at the root of the output folder."""
+        checkpointing.check_finite(vars(self.raw))
+        pipeline = self.pipeline()
+        if self.watch.recent.count > 0:
+            self.watch.look(self.step, pipeline)
         if self.accelerator.is_main_process:
-            checkpointing.check_finite(vars(self.raw))
             with whole_folder(self.output_dir) as temporary:
                 self.save_pretrained(temporary)
+                write_report(temporary, self.config, self.watch, read_epochs(self.output_dir), self.step, pipeline)
             logger.info("Done: %d steps. The pipeline is in %s.", self.step, self.output_dir)
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        self.accelerator.wait_for_everyone()
 
     def _prepare(self, networks: Networks) -> Networks:
         """The networks as they are called: compiled, and wrapped where there are several processes."""
@@ -267,6 +318,9 @@ class Trainer:
             ema.load_state_dict(saved)
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.watch.load_state_dict(state["watch"])
+        if self.plateau and state["plateau"]:
+            self.plateau.load_state_dict(state["plateau"])
         checkpointing.set_random_state(state["random"])
         self.step, self.seconds = run["step"], run["seconds"]
         warn_of_changes(run, self._circumstances())
@@ -293,15 +347,3 @@ class Trainer:
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
-
-    def _choose_samples(self) -> dict[str, list[Path]]:
-        """The first pictures of each domain, by name: of the test pictures, else of those held out, else of training."""
-        chosen = {}
-        for key, direction in (("a", "a2b"), ("b", "b2a")):
-            files = self.sources.test[key] or self.sources.validation[key] or self.pictures[key]
-            chosen[direction] = choose_samples(files, self.config.run.num_validation_images)
-        return chosen
-
-    def _start_trackers(self) -> None:
-        if self.config.run.report_to != "none":
-            self.accelerator.init_trackers("logs")

@@ -30,9 +30,7 @@ def load_feature_network(path: str | Path) -> FeatureNetwork:
 
 
 @torch.no_grad()
-def inception_features(
-    batches: Iterable[torch.Tensor], network: FeatureNetwork
-) -> tuple[torch.Tensor, torch.Tensor]:
+def inception_features(batches: Iterable[torch.Tensor], network: FeatureNetwork) -> tuple[torch.Tensor, torch.Tensor]:
     """Features and logits of pictures.
 
     Args:

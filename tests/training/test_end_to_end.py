@@ -116,10 +116,11 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(task: Path) -> None:
         torch.load(folder / f"checkpoint-{STEPS}" / "training_state" / "state.pt", weights_only=True)
         for folder in (first, second)
     ]
-    assert set(states[0]) == {"step", "ema", "scaler", "random"}
+    assert set(states[0]) == {"step", "ema", "scaler", "random", "watch", "plateau"}
     for part in states[0]:
         assert identical(states[0][part], states[1][part]), part
-    assert (first / "log.jsonl").read_text() == (second / "log.jsonl").read_text()
+    for name in ("log.jsonl", "epochs.jsonl", "report.md"):
+        assert (first / name).read_text() == (second / name).read_text(), name
     assert logged_steps(second) == list(range(1, STEPS + 1))
     check_the_finished_run(second)
 
@@ -135,12 +136,14 @@ def check_the_finished_run(folder: Path) -> None:
         "README.md",
         f"checkpoint-{STEPS}",
         f"checkpoint-{HALF}",
+        "epochs.jsonl",
         "generator_a2b",
         "generator_b2a",
         "log.jsonl",
         "logs",
         "model_index.json",
         "recipe.yaml",
+        "report.md",
         "samples",
     ]
     pipe = CycleGANPipeline.from_pretrained(folder)

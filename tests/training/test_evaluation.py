@@ -1,0 +1,182 @@
+"""Evaluation in training: which pictures, which figures, what is kept, what is refused."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cyclegan_hf import CycleGANPipeline
+from tests.metrics.test_inception import save_network
+from tests.training.tiny import identical, largest_difference, tiny_config, weights
+from training.config import TrainConfig
+from training.data.sources import load_sources
+from training.evaluation import Evaluator, spread
+from training.trainer import Trainer
+
+
+EVERY = {"evaluation": {"epochs": 1}, "run": {"max_train_steps": 9}}  # three pictures, so three steps an epoch
+
+
+def with_test_pictures(tmp_path: Path, **groups: dict[str, Any]) -> TrainConfig:
+    places = {f"test_{key}": str(tmp_path / "domains" / f"test{key.upper()}") for key in ("a", "b")}
+    return tiny_config(tmp_path, **groups | {"data": places | groups.get("data", {})})
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_files_are_spread_evenly() -> None:
+    files = [Path(str(number)) for number in range(10)]
+    assert [int(path.name) for path in spread(files, 4)] == [0, 3, 6, 9]
+    assert spread(files, 10) == spread(files, 99) == files
+
+
+def test_the_best_by_the_metric_is_kept_and_says_how_it_was_chosen(tmp_path: Path) -> None:
+    trainer = Trainer(with_test_pictures(tmp_path, **EVERY, ema={"decay": 0.5}))
+    trainer.train()
+    run = tmp_path / "run"
+    scores = {line["step"]: line["evaluation"] for line in lines(run / "epochs.jsonl")}
+    assert list(scores) == [3, 6, 9]
+    assert all(score["swd"] == (score["a2b"]["swd"] + score["b2a"]["swd"]) / 2 for score in scores.values())
+    logged = {line["step"]: line["swd"] for line in lines(run / "log.jsonl") if "swd" in line}
+    assert logged == {step: score["swd"] for step, score in scores.items()}
+
+    best = json.loads((run / "best" / "metrics.json").read_text(encoding="utf-8"))
+    winner = min(scores, key=lambda step: scores[step]["swd"])
+    assert (best["step"], best["epoch"], best["swd"]) == (winner, winner // 3, scores[winner]["swd"])
+    assert best["protocol"]["split"] == "test"
+    assert "selecting on the test set" in best["protocol"]["selection"]
+    last = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    assert (last["step"], last["swd"]) == (9, scores[9]["swd"])
+    assert last["protocol"]["selection"] == "none: the weights of the last step"
+
+    # The folder holds the weights that the figure is of, and all that a run needs to go on from there.
+    config = with_test_pictures(tmp_path, **EVERY)
+    pipe = CycleGANPipeline.from_pretrained(run / "best")
+    assert Evaluator(config, load_sources(config.data))(pipe)["swd"] == best["swd"]
+    assert (run / "best" / "training_state" / "discriminator_a.safetensors").is_file()
+    assert "| 9 | " in (run / "report.md").read_text(encoding="utf-8")
+
+
+def test_looking_changes_nothing(tmp_path: Path) -> None:
+    generator = {"dropout_prob": 0.5, "norm_type": "batch"}
+    first = Trainer(tiny_config(tmp_path, generator=generator, run={"max_train_steps": 7}))
+    first.train()
+    shutil.rmtree(tmp_path / "run")
+    watched = {"max_train_steps": 7, "validation_steps": 1}
+    data = {"test_a": str(tmp_path / "domains" / "testA"), "test_b": str(tmp_path / "domains" / "testB")}
+    second = Trainer(
+        tiny_config(tmp_path, generator=generator, run=watched, evaluation={"epochs": 1, "initial": True}, data=data)
+    )
+    second.train()
+    assert largest_difference(weights(first.raw), weights(second.raw)) == 0
+
+
+def test_a_run_with_a_plateau_and_adaptive_weights_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    config = with_test_pictures(
+        tmp_path,
+        run={"max_train_steps": 12, "checkpointing_steps": 5, "validation_steps": 2},
+        evaluation={"epochs": 1},
+        lr_scheduler={"type": "plateau", "patience": 0, "gamma": 0.5},
+        losses={"adaptive": "dwa"},
+        optimizer={"learning_rate": 1e-7},  # so small that the metric does not improve
+    )
+    unbroken = Trainer(config)
+    unbroken.train()
+    shutil.move(tmp_path / "run", tmp_path / "unbroken")
+    shutil.copytree(tmp_path / "unbroken", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoint-10")
+    resumed = Trainer(config, tmp_path / "run" / "checkpoint-5")
+    resumed.train()
+    assert largest_difference(weights(unbroken.raw), weights(resumed.raw)) == 0
+    rates = [line["learning_rate"] for line in lines(tmp_path / "run" / "log.jsonl") if "learning_rate" in line]
+    # Evaluations after steps 3, 6, 9: the first sets the mark, each of the others halves the rate.
+    assert [rates[step] for step in (0, 5, 6, 8, 9, 11)] == [1e-7, 1e-7, 5e-8, 5e-8, 2.5e-8, 2.5e-8]
+    for name in ("log.jsonl", "epochs.jsonl", "report.md", "metrics.json", "best/metrics.json"):
+        assert (tmp_path / "run" / name).read_text() == (tmp_path / "unbroken" / name).read_text(), name
+    states = [
+        torch.load(tmp_path / name / "checkpoint-10" / "training_state" / "state.pt", weights_only=True)
+        for name in ("run", "unbroken")
+    ]
+    assert identical(*states)
+    assert states[0]["watch"]["epoch"]["count"] == 1  # one step into the fourth epoch
+
+
+def test_the_best_is_replaced_whole(tmp_path: Path) -> None:
+    trainer = Trainer(with_test_pictures(tmp_path, **EVERY))
+    trainer.output_dir.mkdir()
+    for value in (2.0, 1.0):
+        trainer.save("best", {"swd": value})
+        assert json.loads((tmp_path / "run" / "best" / "metrics.json").read_text()) == {"swd": value}
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["best"]
+
+
+def test_the_best_of_a_run_that_never_reached_a_checkpoint_goes(tmp_path: Path) -> None:
+    (tmp_path / "run" / "best").mkdir(parents=True)
+    (tmp_path / "run" / "best" / "metrics.json").write_text('{"swd": 0}', encoding="utf-8")
+    Trainer(with_test_pictures(tmp_path, **EVERY)).train()
+    assert json.loads((tmp_path / "run" / "best" / "metrics.json").read_text())["swd"] > 0
+
+
+def test_gms_with_a_feature_network(tmp_path: Path) -> None:
+    network = save_network(tmp_path / "tiny.pt")
+    config = with_test_pictures(
+        tmp_path, run={"max_train_steps": 1}, evaluation={"epochs": 1, "metric": "gms", "inception": str(network)}
+    )
+    Trainer(config).train()
+    best = json.loads((tmp_path / "run" / "best" / "metrics.json").read_text())
+    for way in ("a2b", "b2a"):
+        assert best[way]["gms"] == pytest.approx((best[way]["fid"] / best[way]["inception_score"]) ** 0.5)
+    assert best["gms"] == (best["a2b"]["gms"] + best["b2a"]["gms"]) / 2
+    assert "tiny.pt" not in (tmp_path / "run" / "recipe.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (
+            {"evaluation": {"epochs": 1, "metric": "gms"}},
+            "`evaluation.inception`, got None; `--evaluation.metric swd`",
+        ),
+        (
+            {"evaluation": {"epochs": 1, "metric": "gms", "inception": "none.pt"}},
+            "as `evaluation.inception`, got none.pt; `--evaluation.metric swd` needs none",
+        ),
+        ({"evaluation": {"epochs": 1, "split": "validation"}}, "set `data.validation_share`"),
+        ({"lr_scheduler": {"type": "plateau"}}, "`evaluation.epochs` must be at least 1, got 0"),
+        ({"evaluation": {"epochs": 1, "image_size": 24}}, "at least 25 pixels, got 24: set `evaluation.image_size`"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_at_the_start(
+    tmp_path: Path, groups: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError) as error:
+        Trainer(tiny_config(tmp_path, **groups))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_test_pictures_others_are_scored_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tiny_config(tmp_path, **EVERY)
+    assert Evaluator(config, load_sources(config.data)).split == "train"
+    assert "No test pictures of both domains: the train ones are scored." in caplog.text
+    config.data.validation_share = 0.34
+    assert Evaluator(config, load_sources(config.data)).split == "validation"
+
+
+def test_an_unreadable_picture_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = with_test_pictures(tmp_path, **EVERY)
+    (tmp_path / "domains" / "testA" / "000.png").write_bytes(b"no picture")
+    pipe = Trainer(config).pipeline()
+    with caplog.at_level(logging.WARNING):
+        scores = Evaluator(config, load_sources(config.data))(pipe)
+    assert scores["swd"] > 0
+    assert "Left out of the evaluation: " in caplog.text

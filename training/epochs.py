@@ -1,0 +1,121 @@
+"""Losses over an epoch: the means of the training steps, and the same losses on pictures kept apart."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from training.config import LossConfig
+from training.objectives import Networks, discriminator_objective, generator_objective, term_weights, translate
+from training.step import Batch, mean_values
+
+
+class RunningMeans:
+    """Means of scalars over steps; nothing waits for the device until they are asked for."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.count = 0
+        self._mean = torch.zeros(0)
+
+    def add(self, values: dict[str, torch.Tensor]) -> None:
+        """Take in a step's scalars, of the same names each time."""
+        now = torch.stack([value.detach().float() for value in values.values()])
+        if self.count == 0:
+            self.names, self._mean = list(values), torch.zeros_like(now)
+        self.count += 1
+        self._mean = self._mean + (now - self._mean.to(now.device)) / self.count
+
+    def means(self, reduce: Callable[[torch.Tensor], torch.Tensor] = lambda mean: mean) -> dict[str, float]:
+        """The means so far, by name; `reduce` averages a tensor over several processes."""
+        return dict(zip(self.names, reduce(self._mean).tolist(), strict=True))
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {"names": self.names, "mean": self._mean.cpu(), "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a `state_dict`."""
+        self.names, self._mean, self.count = list(state["names"]), state["mean"].clone(), state["count"]
+
+
+def summary(means: dict[str, float], config: LossConfig, step: int) -> dict[str, float]:
+    """The four losses and two accuracies that the course report `human2anime` follows.
+
+    As its figures have it (inferred), each loss is weighted and the mean of both directions.
+
+    Args:
+        means: Losses, terms and measures by name, as a training step gives them.
+        config: The weights.
+        step: The step, for those that warm up.
+
+    Returns:
+        `total` (all terms of the generators' loss, and the discriminators'), `discriminator`, `generator` (its
+        adversarial term), `cycle`, `accuracy_a` and `accuracy_b` (of the discriminators of each domain, in [0, 1]).
+    """
+    weights = term_weights(config, step)
+    discriminator = (means["discriminator_a"] + means["discriminator_b"]) / 2
+    return {
+        "total": means["generator"] / 2 + discriminator,
+        "discriminator": discriminator,
+        "generator": sum(weights[name] * means[name] for name in ("gan_a2b", "gan_b2a")) / 2,
+        "cycle": sum(weights[name] * means[name] for name in ("cycle_a", "cycle_b")) / 2,
+        "accuracy_a": means["accuracy_a"],
+        "accuracy_b": means["accuracy_b"],
+    }
+
+
+@torch.no_grad()
+def losses_on(
+    batches: Iterable[Batch],
+    networks: Networks,
+    config: LossConfig,
+    step: int,
+    autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+) -> dict[str, float]:
+    """The training losses on other pictures: in evaluation mode, without gradient, and without past fakes.
+
+    The gradient penalty, which has no value without gradient, is left out.
+
+    Args:
+        batches: Pictures of both domains in model space.
+        networks: The networks without wrappers; they are in training mode again afterwards.
+        config: Which losses.
+        step: The step, for weights that warm up.
+        autocast: The arithmetic.
+
+    Returns:
+        The means over the batches, under the names of a training step.
+    """
+    config = dataclasses.replace(config, lambda_penalty=0.0)
+    weights = term_weights(config, step)
+    means = RunningMeans()
+    everyone = [*networks.generators, *networks.discriminators]
+    for network in everyone:
+        network.eval()
+    try:
+        # Eager: compiling for another mode and batch would take longer than these few batches.
+        with torch.compiler.set_stance("force_eager"):
+            for batch in batches:
+                with autocast():
+                    made = translate(networks, batch["a"], batch["b"], config)
+                    values = mean_values(
+                        [generator_objective(networks, made, batch["a"], batch["b"], config, weights)], "generator"
+                    )
+                    for key, fake in (("b", made.fake_b), ("a", made.fake_a)):
+                        judge = f"discriminator_{key}"
+                        judged = discriminator_objective(getattr(networks, judge), batch[key], fake, config)
+                        values |= mean_values([judged], judge, suffix=f"_{key}")
+                means.add(values)
+    finally:
+        for network in everyone:
+            network.train()
+    return means.means()

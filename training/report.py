@@ -1,0 +1,150 @@
+"""What a run says of itself at its end: `report.md`, and `metrics.json` where it was evaluated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from training.checkpointing import BEST_FOLDER, METRICS_NAME
+from training.config import TrainConfig
+from training.epochs import summary
+from training.evaluation import has_split
+from training.signals import Signals
+from training.watch import Watch
+
+
+REPORT_NAME = "report.md"
+
+_SELECTION = {
+    "test": "the best evaluated checkpoint by the test pictures: selecting on the test set, so its figures are "
+    "optimistic",
+    "validation": "the best evaluated checkpoint by the validation pictures; the test pictures took no part",
+    "train": "the best evaluated checkpoint by training pictures: nothing is known of others",
+}
+
+
+def metrics_document(
+    protocol: dict[str, Any], scores: dict[str, Any], step: int, epoch: int, selected: bool
+) -> dict[str, Any]:
+    """What `metrics.json` holds.
+
+    Args:
+        protocol: From the evaluator.
+        scores: The figures of both directions, and the metric's mean.
+        step: The step of the weights.
+        epoch: Their epoch.
+        selected: Whether these weights were chosen by these figures.
+    """
+    selection = _SELECTION[protocol["split"]] if selected else "none: the weights of the last step"
+    return {"protocol": protocol | {"selection": selection}, "step": step, "epoch": epoch} | scores
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_best(folder: Path) -> dict[str, Any] | None:
+    """The `metrics.json` of a run's best weights so far, if there are any."""
+    path = folder / BEST_FOLDER / METRICS_NAME
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def write_report(
+    folder: Path, config: TrainConfig, watch: Watch, epochs: list[dict[str, Any]], step: int, pipeline: Any
+) -> None:
+    """Write `report.md`, and `metrics.json` of the weights as they are where the run was evaluated.
+
+    Args:
+        folder: Where to.
+        config: The run's configuration.
+        watch: What the run watched of itself.
+        epochs: The lines of `epochs.jsonl`.
+        step: The last step.
+        pipeline: The finished pipeline.
+    """
+    last = epochs[-1] if epochs else {}
+    losses = {split: last[split] for split in ("train", "validation") if split in last}
+    if has_split(watch.sources, "test"):
+        losses["test"] = summary(watch.losses("test", step, pipeline), config.losses, step)
+    best = read_best(Path(config.run.output_dir))
+    (folder / REPORT_NAME).write_text(report(config, losses, epochs, best, watch.signals), encoding="utf-8")
+    if "evaluation" in last and watch.evaluator is not None:
+        document = metrics_document(watch.protocol(), last["evaluation"], step, last["epoch"], selected=False)
+        write_json(folder / METRICS_NAME, document | {"signals": watch.signals.present()})
+
+
+def report(
+    config: TrainConfig,
+    losses: dict[str, dict[str, float]],
+    epochs: list[dict[str, Any]],
+    best: dict[str, Any] | None,
+    signals: Signals,
+) -> str:
+    """The report as Markdown.
+
+    Args:
+        config: The run's configuration.
+        losses: The figures of `training.epochs.summary` by split.
+        epochs: The lines of `epochs.jsonl`.
+        best: The best weights' `metrics.json`.
+        signals: What the warning signs were.
+    """
+    a, b = config.data.domain_a, config.data.domain_b
+    lines = [
+        f"# {a} ↔ {b}: report",
+        "",
+        "## Losses",
+        "",
+        f"| data | Disc. | Gen. | Cycle | total | accuracy {a} | accuracy {b} |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for split, figures in losses.items():
+        numbers = [f"{figures[name]:.3f}" for name in ("discriminator", "generator", "cycle", "total")]
+        shares = [f"{100 * figures[name]:.2f}" for name in ("accuracy_a", "accuracy_b")]
+        lines.append(f"| {' | '.join([split, *numbers, *shares])} |")
+    lines += [
+        "",
+        "Losses are weighted, and the means of both directions; total is all that generators and discriminators "
+        "minimise. Accuracies are the discriminators', in percent; 50 is guessing. Train is the mean over the last "
+        "epoch's steps; the others are measured at the end, in evaluation mode, on at most "
+        f"{config.evaluation.num_images} pictures of each domain.",
+        "",
+    ]
+    evaluated = [line for line in epochs if "evaluation" in line]
+    if evaluated and best is not None:
+        metric = best["protocol"]["metric"]
+        lines += [
+            f"## Evaluations ({metric}, lower is better)",
+            "",
+            f"| epoch | step | {a} → {b} | {b} → {a} | mean | |",
+            "|---|---|---|---|---|---|",
+        ]
+        for line in evaluated:
+            values = line["evaluation"]
+            numbers = (values["a2b"][metric], values["b2a"][metric], values[metric])
+            figures = " | ".join(f"{number:.4g}" for number in numbers)
+            mark = "best" if line["step"] == best["step"] else ""
+            lines.append(f"| {line['epoch']} | {line['step']} | {figures} | {mark} |")
+        lines += ["", f"`{BEST_FOLDER}/` holds {best['protocol']['selection']}.", ""]
+    present = signals.present()
+    lines += ["## Warning signs", ""]
+    lines += [f"- {key}: {message}." for key, message in present.items()]
+    gone = [f"{key} (step {step})" for key, step in signals.since.items() if key not in present]
+    lines += [f"- seen before, not at the end: {', '.join(gone)}."] if gone else []
+    lines += [] if present or gone else ["None."]
+    return "\n".join([*lines, ""])
+
+
+def flat(scores: dict[str, Any]) -> dict[str, float]:
+    """Scores in one level: the metric's mean under its name, the figures as `<figure>_<direction>`."""
+    figures = {f"{name}_{way}": value for way in ("a2b", "b2a") for name, value in scores.get(way, {}).items()}
+    return {name: value for name, value in scores.items() if name not in ("a2b", "b2a")} | figures
