@@ -179,7 +179,7 @@ def test_the_published_recipe_names_no_place_of_this_machine(tmp_path: Path) -> 
 def test_every_recipe_builds_its_networks(name: str) -> None:
     config = TrainConfig.from_yaml(recipe_path(name))
     networks = build_networks(config)
-    assert all(processor.size == (config.data.image_size,) * 2 for processor in image_processors(config))
+    assert [processor.size for processor in image_processors(config)] == [(s, s) for s in config.data.image_sizes]
     assert len(networks.generators) == len(networks.discriminators) == 2
 
 
