@@ -50,26 +50,29 @@ class Translations(NamedTuple):
         fake_a, fake_b (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Translations into A and B.
         same_a, same_b (the same shapes): Pictures through the generator for their own domain; `None` without an
             identity loss.
-        codes: By direction, where generators quantise: the quantisation loss and the codebook's perplexity.
+        codes: By direction, what each pass of a generator that quantises says of its codes.
     """
 
     fake_a: torch.Tensor
     fake_b: torch.Tensor
     same_a: torch.Tensor | None
     same_b: torch.Tensor | None
-    codes: dict[str, Codes]
+    codes: dict[str, list[Codes]]
 
     def detach(self) -> Translations:
         """The same without gradient."""
-        codes = {name: Codes(*(value.detach() for value in entry)) for name, entry in self.codes.items()}
+        codes = {
+            key: [Codes(*(value.detach() for value in one)) for one in found] for key, found in self.codes.items()
+        }
         return Translations(*(None if picture is None else picture.detach() for picture in self[:4]), codes)
 
 
 class Codes(NamedTuple):
-    """A vector-quantised bottleneck's loss, and the perplexity of the codes in use."""
+    """A vector-quantised bottleneck's loss, the perplexity of its codes and the share of them in use; scalars."""
 
     loss: torch.Tensor
     perplexity: torch.Tensor
+    usage: torch.Tensor
 
 
 class Objective(NamedTuple):
@@ -99,16 +102,16 @@ def translate(
             where no layer mixes the pictures of a batch (batch norm does), and it is faster.
     """
     a2b, b2a = networks.generator_a2b, networks.generator_b2a
-    codes: dict[str, Codes] = {}
+    codes: dict[str, list[Codes]] = {"a2b": [], "b2a": []}
     if config.lambda_identity == 0:
-        fake_b, fake_a = _generate(a2b, real_a, "a2b", codes), _generate(b2a, real_b, "b2a", codes)
+        fake_b, fake_a = _generate(a2b, real_a, codes["a2b"]), _generate(b2a, real_b, codes["b2a"])
         return Translations(fake_a, fake_b, None, None, codes)
     if together:
-        fake_b, same_b = _generate(a2b, torch.cat([real_a, real_b]), "a2b", codes).split([len(real_a), len(real_b)])
-        fake_a, same_a = _generate(b2a, torch.cat([real_b, real_a]), "b2a", codes).split([len(real_b), len(real_a)])
+        fake_b, same_b = _generate(a2b, torch.cat([real_a, real_b]), codes["a2b"]).split([len(real_a), len(real_b)])
+        fake_a, same_a = _generate(b2a, torch.cat([real_b, real_a]), codes["b2a"]).split([len(real_b), len(real_a)])
     else:
-        fake_b, fake_a = _generate(a2b, real_a, "a2b", codes), _generate(b2a, real_b, "b2a", codes)
-        same_b, same_a = _generate(a2b, real_b), _generate(b2a, real_a)
+        fake_b, fake_a = _generate(a2b, real_a, codes["a2b"]), _generate(b2a, real_b, codes["b2a"])
+        same_b, same_a = _generate(a2b, real_b, codes["a2b"]), _generate(b2a, real_a, codes["b2a"])
     return Translations(fake_a, fake_b, same_a, same_b, codes)
 
 
@@ -131,9 +134,11 @@ def generator_objective(
         weights: A weight for each term, from `term_weights`.
     """
     terms, measures = {}, {}
-    for direction, discriminator, way_back, cycle, real, target, fake in (
-        ("a2b", networks.discriminator_b, networks.generator_b2a, "cycle_a", real_a, real_b, translations.fake_b),
-        ("b2a", networks.discriminator_a, networks.generator_a2b, "cycle_b", real_b, real_a, translations.fake_a),
+    codes = {direction: list(found) for direction, found in translations.codes.items()}
+    a2b, b2a = networks.generator_a2b, networks.generator_b2a
+    for direction, back, way_back, discriminator, cycle, real, target, fake in (
+        ("a2b", "b2a", b2a, networks.discriminator_b, "cycle_a", real_a, real_b, translations.fake_b),
+        ("b2a", "a2b", a2b, networks.discriminator_a, "cycle_b", real_b, real_a, translations.fake_a),
     ):
         on_fake = judge(discriminator, fake)
         on_target: Verdict | None = None
@@ -141,7 +146,7 @@ def generator_objective(
             with torch.no_grad():
                 on_target = judge(discriminator, target)
         terms[f"gan_{direction}"] = fooling_loss(on_fake, on_target, config)
-        terms[cycle] = F.l1_loss(_generate(way_back, fake), real)
+        terms[cycle] = F.l1_loss(_generate(way_back, fake, codes[back]), real)
         if config.lambda_feature > 0 and on_target is not None:
             terms[f"feature_{direction}"] = feature_matching_loss(
                 on_fake.features, on_target.features, config.feature_matching
@@ -153,9 +158,11 @@ def generator_objective(
     if translations.same_a is not None and translations.same_b is not None:
         terms["identity_a"] = F.l1_loss(translations.same_a, real_a)
         terms["identity_b"] = F.l1_loss(translations.same_b, real_b)
-    for direction, (loss, perplexity) in translations.codes.items():
-        terms[f"quantization_{direction}"] = loss
-        measures[f"perplexity_{direction}"] = perplexity
+    for direction, found in codes.items():
+        if found:  # of every pass: a codebook that some pass leaves without a gradient stops distributed training
+            terms[f"quantization_{direction}"] = torch.stack([one.loss for one in found]).mean()
+            measures[f"perplexity_{direction}"] = torch.stack([one.perplexity for one in found]).mean()
+            measures[f"code_usage_{direction}"] = torch.stack([one.usage for one in found]).mean()
     loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros((), device=real_a.device))
     return Objective(loss, terms, measures)
 
@@ -230,12 +237,10 @@ def _risen(step: int, steps: int) -> float:
     return min(1.0, step / steps) if steps > 0 else 1.0
 
 
-def _generate(
-    generator: nn.Module, pictures: torch.Tensor, direction: str | None = None, codes: dict[str, Codes] | None = None
-) -> torch.Tensor:
-    """A generator's pictures; where it quantises, its codes are noted under `direction`."""
+def _generate(generator: nn.Module, pictures: torch.Tensor, codes: list[Codes]) -> torch.Tensor:
+    """A generator's pictures; what it says of its codes, where it has some, is added to `codes`."""
     sample, *quantised = generator(pictures, return_dict=False)
-    if quantised and direction is not None and codes is not None:
-        codes[direction] = Codes(*quantised[:2])
+    if quantised:
+        codes.append(Codes(*(value.float() for value in quantised)))
     # Back to fp32 where the forward ran in half precision: losses and pools are kept in full.
     return sample.float()

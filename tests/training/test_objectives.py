@@ -269,3 +269,25 @@ def test_the_accuracy_of_a_discriminator(adversarial: str, gain: float, expected
     config = LossConfig(adversarial=adversarial)
     judged = discriminator_objective(Line(gain), grey(0.4), grey(0.2), config)
     assert judged.measures["accuracy"].item() == expected
+
+
+class CodeLine(Line):
+    """A line that says of its codes: a loss of its gain, a perplexity and a usage."""
+
+    def forward(self, sample: torch.Tensor, return_dict: bool = True) -> tuple[torch.Tensor, ...]:
+        return *super().forward(sample, return_dict), self.gain, self.gain.new_tensor(7.0), self.gain.new_tensor(0.5)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_codes_of_every_pass_count(together: bool) -> None:
+    networks = lines()
+    networks.generator_a2b, networks.generator_b2a = CodeLine(0.5), CodeLine(1.0, 0.35)
+    translations, objective = objectives_of(networks, grey(REAL_A), grey(REAL_B), LossConfig(), together)
+    assert len(translations.codes["a2b"]) == (1 if together else 2)
+    assert objective.terms["quantization_a2b"].item() == pytest.approx(0.5)
+    assert objective.terms["quantization_b2a"].item() == pytest.approx(1.0)
+    assert objective.measures["perplexity_b2a"].item() == 7
+    assert objective.measures["code_usage_a2b"].item() == 0.5
+    assert objective.loss.item() == pytest.approx(
+        objectives_of(lines(), grey(REAL_A), grey(REAL_B), LossConfig())[1].loss.item() + 1.5
+    )
