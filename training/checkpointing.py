@@ -37,6 +37,7 @@ CONFIG_NAME = "config.yaml"
 RUN_NAME = "run.json"
 METRICS_NAME = "metrics.json"
 BEST_FOLDER = "best"
+STAGES_NAME = "stages.yaml"  # the resolved recipe of a run in stages, whose checkpoints lie in its stages' folders
 
 
 def checkpoint_folders(output_dir: Path) -> list[Path]:

@@ -9,12 +9,14 @@ import tyro
 
 from cyclegan_hf.cli_arguments import without_box
 from cyclegan_hf.pipelines.storage import INDEX_NAME
-from training.checkpointing import CONFIG_NAME, STATE_FOLDER, checkpoint_folders, find_checkpoint
+from training.checkpointing import CONFIG_NAME, STAGES_NAME, STATE_FOLDER, checkpoint_folders, find_checkpoint
 from training.config import TrainConfig, recipe_path
 
 
 def parse_command(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
     """The configuration of a run, and the checkpoint that it goes on from.
+
+    A run in stages finds its checkpoints itself, in its stages' folders.
 
     Args:
         arguments: The command line without the program.
@@ -27,15 +29,19 @@ def parse_command(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
     first = _first_look(arguments)
     default = TrainConfig.from_yaml(recipe_path(first.recipe)) if first.recipe else TrainConfig()
     resume = first.resume_from_checkpoint or default.run.resume_from_checkpoint
-    checkpoint = find_checkpoint(resume, Path(first.output_dir or default.run.output_dir)) if resume else None
-    if checkpoint is not None:
+    output_dir = Path(first.output_dir or default.run.output_dir)
+    checkpoint = find_checkpoint(resume, output_dir) if resume else None
+    goes_on_in_stages = resume == "latest" and (output_dir / STAGES_NAME).is_file()
+    if goes_on_in_stages:
+        default = TrainConfig.from_yaml(output_dir / STAGES_NAME)
+    elif checkpoint is not None:
         default = TrainConfig.from_yaml(checkpoint / STATE_FOLDER / CONFIG_NAME)
     config = _parse(arguments, default)
     config.run.resume_from_checkpoint = None  # said to this command, not a property of the run that it saves
     for key in ("a", "b"):
         if getattr(config.data, key) is None:
             raise ValueError(f"`--data.{key}` is missing: the folder of domain {key.upper()}'s training pictures.")
-    _check_output_dir(Path(config.run.output_dir), checkpoint)
+    _check_output_dir(Path(config.run.output_dir), checkpoint, goes_on_in_stages)
     return config, checkpoint
 
 
@@ -58,10 +64,15 @@ def _parse(arguments: list[str], default: TrainConfig) -> TrainConfig:
         raise ValueError(without_box(complaint.getvalue())) from None
 
 
-def _check_output_dir(output_dir: Path, checkpoint: Path | None) -> None:
+def _check_output_dir(output_dir: Path, checkpoint: Path | None, goes_on_in_stages: bool) -> None:
     """Refuse to mix two runs, or two stretches of one run, in a folder."""
     if output_dir.exists() and not output_dir.is_dir():
         raise ValueError(f"`--output-dir` must be a folder; {output_dir} is a file.")
+    if (output_dir / STAGES_NAME).exists() and not goes_on_in_stages:
+        raise ValueError(
+            f"`--output-dir {output_dir}` holds the stages of an earlier run: go on with "
+            "`--resume-from-checkpoint latest`, remove it, or choose another folder."
+        )
     folders = checkpoint_folders(output_dir)
     if folders and (checkpoint is None or checkpoint.resolve() != folders[-1].resolve()):
         raise ValueError(

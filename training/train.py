@@ -9,10 +9,12 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 try:
+    from accelerate import PartialState
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from cyclegan_hf.errors import one_line
     from training.command import parse_command
+    from training.stages import train_in_stages
     from training.trainer import Trainer
 except ImportError as error:
     sys.exit(f"error: {error}; training needs the extra `train`: pip install 'cyclegan_hf[train]'")
@@ -24,7 +26,11 @@ def main() -> None:
     try:
         config, checkpoint = parse_command(sys.argv[1:])
         with logging_redirect_tqdm():  # a line of the log goes above the progress bar, not into it
-            Trainer(config, checkpoint).train()
+            if config.stages.epochs:
+                train_in_stages(config)
+            else:
+                Trainer(config, checkpoint).train()
+        PartialState().destroy_process_group()
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {one_line(error)}")
     except KeyboardInterrupt:
