@@ -26,6 +26,17 @@ def parse_command(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
             run.
         SystemExit: After `--help`.
     """
+    config, checkpoint, goes_on_in_stages = read_command(arguments)
+    _check_output_dir(Path(config.run.output_dir), checkpoint, goes_on_in_stages)
+    return config, checkpoint
+
+
+def read_command(arguments: list[str]) -> tuple[TrainConfig, Path | None, bool]:
+    """`parse_command` for what writes nothing: the output folder may hold what it likes.
+
+    Returns:
+        The configuration, the checkpoint, and whether a run in stages goes on.
+    """
     first = _first_look(arguments)
     default = TrainConfig.from_yaml(recipe_path(first.recipe)) if first.recipe else TrainConfig()
     resume = first.resume_from_checkpoint or default.run.resume_from_checkpoint
@@ -41,8 +52,7 @@ def parse_command(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
     for key in ("a", "b"):
         if getattr(config.data, key) is None:
             raise ValueError(f"`--data.{key}` is missing: the folder of domain {key.upper()}'s training pictures.")
-    _check_output_dir(Path(config.run.output_dir), checkpoint, goes_on_in_stages)
-    return config, checkpoint
+    return config, checkpoint, goes_on_in_stages
 
 
 def _first_look(arguments: list[str]) -> argparse.Namespace:

@@ -147,7 +147,7 @@ class Trainer:
                 epoch = self.step // self.steps_per_epoch + 1
                 factor = learning_rate_factor(self.config.lr_scheduler, epoch, self.step + 1, full_rate)
                 factor *= self.plateau.factor if self.plateau else 1.0
-                values = self.update(self.step + 1, factor, self._next_batch)
+                values = self.update(self.step + 1, factor, self.next_batch)
                 for ema, generator in zip(self.ema, self.raw.generators, strict=False):
                     ema.update_parameters(generator)
 
@@ -215,7 +215,8 @@ class Trainer:
             image_processor_b=processor_b,
         )
 
-    def _next_batch(self) -> Batch:
+    def next_batch(self) -> Batch:
+        """The next pictures of both domains, on this process's device."""
         return {
             key: next(stream).to(self.device, non_blocking=True, memory_format=self.layout)
             for key, stream in self.streams.items()

@@ -93,8 +93,21 @@ class Watch:
 
     def losses(self, split: str, step: int, pipeline: Any) -> dict[str, float]:
         """The training losses on at most `evaluation.num_images` pictures of a split, in evaluation mode."""
-        batches = self._batches(split, pipeline)
+        batches = self.batches(split, pipeline)
         return losses_on(batches, self.networks, self.config.losses, step, self.accelerator.autocast)
+
+    def batches(self, split: str, pipeline: Any) -> Iterator[Batch]:
+        """Pictures of both domains in model space, in the training's batches; as many of either."""
+        files = getattr(self.sources, split)
+        count = min(self.config.evaluation.num_images, *map(len, files.values()))
+        batch_size = self.config.run.train_batch_size
+        both = [chunks(spread(files[key], count), self.config.data, key, batch_size) for key in ("a", "b")]
+        for pair in zip(*both, strict=False):  # an unreadable picture makes one of them shorter
+            size = min(map(len, pair))
+            yield {
+                key: _model_space(images[:size], _processor(pipeline, key)).to(self.accelerator.device)
+                for key, images in zip(("a", "b"), pair, strict=True)
+            }
 
     def score(self, pipeline: Any) -> dict[str, Any]:
         """The evaluation's figures; on the other processes only their mean, which is the same everywhere."""
@@ -120,19 +133,6 @@ class Watch:
         """Take over a `state_dict`."""
         for name, part in state.items():
             getattr(self, name).load_state_dict(part)
-
-    def _batches(self, split: str, pipeline: Any) -> Iterator[Batch]:
-        """Pictures of both domains in model space, in the training's batches; as many of either."""
-        files = getattr(self.sources, split)
-        count = min(self.config.evaluation.num_images, *map(len, files.values()))
-        batch_size = self.config.run.train_batch_size
-        both = [chunks(spread(files[key], count), self.config.data, key, batch_size) for key in ("a", "b")]
-        for pair in zip(*both, strict=False):  # an unreadable picture makes one of them shorter
-            size = min(map(len, pair))
-            yield {
-                key: _model_space(images[:size], _processor(pipeline, key)).to(self.accelerator.device)
-                for key, images in zip(("a", "b"), pair, strict=True)
-            }
 
     def _over_processes(self, mean: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(mean.to(self.accelerator.device), "mean").cpu()

@@ -45,7 +45,7 @@ def test_the_reports_figures() -> None:
 
 def test_the_losses_on_other_pictures_are_the_trainings_and_change_nothing(tmp_path: Path) -> None:
     trainer = Trainer(tiny_config(tmp_path, discriminator={"norm_type": "batch"}, losses={"lambda_penalty": 0}))
-    batches = [trainer._next_batch() for _ in range(2)]
+    batches = [trainer.next_batch() for _ in range(2)]
     before = weights(trainer.raw)
     found = losses_on(batches, trainer.raw, trainer.config.losses, step=1)
     assert largest_difference(before, weights(trainer.raw)) == 0
