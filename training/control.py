@@ -15,17 +15,17 @@ from pathlib import Path
 if __name__ == "__main__":  # as in train.py: the command puts training/ first on the path; the packages lie beside it
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import torch  # noqa: E402
-from tqdm.auto import tqdm  # noqa: E402
+import torch
+from tqdm.auto import tqdm
 
-from cyclegan_hf.errors import one_line  # noqa: E402
-from training.builders import num_channels  # noqa: E402
-from training.command import read_command  # noqa: E402
-from training.config import TrainConfig  # noqa: E402
-from training.epochs import RunningMeans  # noqa: E402
-from training.evaluation import has_split  # noqa: E402
-from training.objectives import discriminator_objective  # noqa: E402
-from training.trainer import Trainer  # noqa: E402
+from cyclegan_hf.errors import one_line
+from training.builders import num_channels
+from training.command import read_command
+from training.config import TrainConfig
+from training.epochs import RunningMeans
+from training.evaluation import has_split
+from training.objectives import discriminator_objective
+from training.trainer import Trainer
 
 
 logger = logging.getLogger(__name__)
