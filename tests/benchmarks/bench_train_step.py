@@ -6,6 +6,7 @@ and fake in one batch. The two take turns in one process, so that a busy machine
 
     python tests/benchmarks/bench_train_step.py
     python tests/benchmarks/bench_train_step.py --recipe summer2winter_light --rounds 10
+    python tests/benchmarks/bench_train_step.py --recipe mnist2svhn --batch-size 64
 """
 
 import contextlib
@@ -32,15 +33,19 @@ from training.objectives import Networks  # noqa: E402
 from training.step import TrainingStep  # noqa: E402
 
 
-def main(recipe: str = "summer2winter", rounds: int = 5, channels_last: bool = False) -> None:
+def main(
+    recipe: str = "summer2winter", rounds: int = 5, channels_last: bool = False, batch_size: int | None = None
+) -> None:
     """Time training steps on random pictures.
 
     Args:
         recipe: Networks, losses, batch and picture size.
         rounds: Counted steps of each form; two more of each warm up.
         channels_last: Memory layout of the tuned form.
+        batch_size: Pictures of each domain a step; unset, the recipe's.
     """
     config = TrainConfig.from_yaml(recipe_path(recipe))
+    config.run.train_batch_size = batch_size or config.run.train_batch_size
     torch.manual_seed(0)
     networks = build_networks(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -59,12 +64,15 @@ def main(recipe: str = "summer2winter", rounds: int = 5, channels_last: bool = F
             times[name].append(time.perf_counter() - start)
     ratios = [a / b for a, b in zip(times["plain"], times["tuned"], strict=True)]
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    sizes = " and ".join(f"{size}²" for size in dict.fromkeys(config.data.image_sizes))
     print(
-        f"{recipe}: {config.data.image_size}², batch {config.run.train_batch_size}, torch {torch.__version__}, "
+        f"{recipe}: {sizes}, batch {config.run.train_batch_size}, torch {torch.__version__}, "
         f"{platform.machine()}, {where}, load {os.getloadavg()[0]:.1f}"
     )
     for name, values in times.items():
         print(f"{name}: median {statistics.median(values):.3f} s ({min(values):.3f} to {max(values):.3f})")
+    pairs = 60 * config.run.train_batch_size / statistics.median(times["tuned"])
+    print(f"tuned: {pairs:,.0f} pairs a minute")
     print(f"ratio: median {statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
     print(f"first tuned step, with compilation: {compiling:.0f} s")
 
