@@ -35,6 +35,7 @@ def translate(
     device: str | None = None,
     fast: bool = False,
     cycle: bool = False,
+    rounding: Literal["nearest", "truncate"] = "nearest",
     format: OutputFormat = "keep",
     existing: ExistingPolicy = "refuse",
 ) -> int:
@@ -62,6 +63,7 @@ def translate(
         device: Such as cpu, cuda or cuda:1; by default the accelerator that there is, or else cpu.
         fast: Compute in bfloat16 where the hardware does; results then differ in the last bits.
         cycle: Also save each translation translated back, as name_cycle beside name.
+        rounding: Of pixel values: nearest, or truncate as the official code does.
         format: Of the results. keep: JPEG, PNG and WebP stay what they are, any other becomes PNG. JPEG and WebP are
             written at quality 95.
         existing: What to do about results that are there already: refuse to begin, skip their pictures, or overwrite.
@@ -83,7 +85,9 @@ def translate(
     if fast:
         pipeline.optimize()
     pipeline.set_progress_bar_config(disable=True)  # one bar over all pictures instead
-    run = functools.partial(pipeline, direction=direction, return_cycle=cycle, size=box, batch_size=batch_size)
+    run = functools.partial(
+        pipeline, direction=direction, return_cycle=cycle, size=box, batch_size=batch_size, rounding=rounding
+    )
 
     done = failed = resized = 0
     interval = 0.1 if sys.stderr.isatty() else 10  # seconds; a log file needs no ten lines a second

@@ -107,6 +107,13 @@ def test_another_size_is_told(model: str, capsys: Any, option: list[str], expect
     assert pixels("x.png") == ((50, 41), result.images[0].tobytes())
 
 
+def test_truncated_rounding(model: str) -> None:
+    for name, options in (("nearest.png", []), ("truncated.png", ["--rounding", "truncate"])):
+        assert main(["translate", "in/b.png", "--output", name, "--model", model, *options]) == 0
+    (_, nearest), (_, truncated) = pixels("nearest.png"), pixels("truncated.png")
+    assert {a - b for a, b in zip(nearest, truncated, strict=True)} == {0, 1}
+
+
 def test_fast_is_close(model: str) -> None:
     for name, options in (("exact.png", []), ("fast.png", ["--fast"])):
         assert main(["translate", "in/b.png", "--output", name, "--model", model, *options]) == 0

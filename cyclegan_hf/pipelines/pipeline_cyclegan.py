@@ -19,7 +19,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
 from cyclegan_hf.image_io import iterate_images
-from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType
+from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
 from cyclegan_hf.pipelines.storage import (
     INDEX_NAME,
     cast,
@@ -119,6 +119,7 @@ class CycleGANPipeline(DiffusionPipeline):
         size: int | tuple[int, int] | None = None,
         batch_size: int = 1,
         output_type: OutputType = "pil",
+        rounding: Rounding = "nearest",
         return_dict: bool = True,
     ) -> CycleGANPipelineOutput | tuple[list[Any], list[Any] | None]:
         """Translates one picture or many.
@@ -137,6 +138,7 @@ class CycleGANPipeline(DiffusionPipeline):
                 back. By default each picture's own size, or the training size where the generator is bound to it.
             batch_size: the most pictures to translate at once. Pictures of different sizes never share a batch.
             output_type: `"pil"`, `"np"` or `"pt"`.
+            rounding: of `"pil"` pixels: `"nearest"`, or `"truncate"` as the official code does.
             return_dict: return a [`CycleGANPipelineOutput`] or the tuple (images, cycles).
 
         Returns:
@@ -177,12 +179,16 @@ class CycleGANPipeline(DiffusionPipeline):
         with bar as progress, _evaluating(chain):
             for batch in batches:
                 sample = self._run(generator, torch.from_numpy(batch.pixel_values))  # (B, C, H, W) in model space
-                results = processors[target].postprocess(sample, batch.geometries, output_type=output_type)
+                results = processors[target].postprocess(
+                    sample, batch.geometries, output_type=output_type, rounding=rounding
+                )
                 for index, result, geometry in zip(batch.indices, results, batch.geometries, strict=True):
                     images[index], sizes[index] = result, geometry.model_size
                 if return_cycle:
                     sample = self._run(chain[1], sample)
-                    results = processors[source].postprocess(sample, batch.geometries, output_type=output_type)
+                    results = processors[source].postprocess(
+                        sample, batch.geometries, output_type=output_type, rounding=rounding
+                    )
                     for index, result in zip(batch.indices, results, strict=True):
                         cycles[index] = result
                 if progress is not None:

@@ -81,6 +81,14 @@ def test_output_types_agree(pipe):
     np.testing.assert_array_equal(np.floor(array * 255 + 0.5), np.asarray(image))
 
 
+def test_truncated_rounding_is_the_official_codes(pipe):
+    picture = make_picture("A", 0, (32, 32))
+    (array,) = pipe(picture, output_type="np").images
+    result = pipe(picture, return_cycle=True, rounding="truncate")
+    np.testing.assert_array_equal(np.asarray(result.images[0]), np.floor(array * 255))
+    assert np.any(np.asarray(result.cycles[0]) != np.asarray(pipe(picture, return_cycle=True).cycles[0]))
+
+
 def test_tuple_output(pipe):
     picture = make_picture("A", 0)
     images, cycles = pipe(picture, return_dict=False)
