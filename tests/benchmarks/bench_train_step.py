@@ -84,7 +84,7 @@ def step(
     for network in [*networks.generators, *networks.discriminators]:
         nn.Module.to(network.train(), device, memory_format=layout)
         if tuned:
-            network.compile()
+            network.compile(dynamic=False)  # as the trainer
     together = tuned and not mixes_batch(networks)
     update = TrainingStep(networks, networks, config, Arithmetic(device, torch.bfloat16 if tuned else None), together)
     batch_size, sizes = config.run.train_batch_size, config.data.image_sizes
