@@ -13,7 +13,7 @@ from training.data.sources import Sources
 
 
 COLUMNS = ("input", "translation", "cycle", "identity")
-_MARGIN, _HEADER = 4, 18
+_MARGIN, _HEADER, _SMALLEST = 4, 18, 96
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,8 @@ def sample_grid(
         direction: `"a2b"` or `"b2a"`; the identity column shows the pictures through the other direction's generator,
             which should leave them as they are.
         cell: Longest side of a picture in the grid, in pixels; larger ones are reduced to it first, as they are for
-            training: a camera's pictures would take minutes and all the memory.
+            training: a camera's pictures would take minutes and all the memory. Below 49, pixels are drawn
+            as squares.
         identity: Draw the identity column (impossible where the domains' channels differ).
     """
     pipeline.set_progress_bar_config(disable=True)
@@ -72,6 +73,9 @@ def sample_grid(
     columns = [inputs, both.images, both.cycles]
     if identity:
         columns.append(pipeline(inputs, direction="b2a" if direction == "a2b" else "a2b").images)
+    zoom = max(1, _SMALLEST // cell)  # digits of 28² would be hard to see, and narrower than their headings
+    columns = [[_enlarged(image, zoom) for image in column] for column in columns]
+    cell *= zoom
     tops = [_HEADER]
     for row in zip(*columns, strict=True):
         tops.append(tops[-1] + max(image.height for image in row) + _MARGIN)
@@ -80,8 +84,12 @@ def sample_grid(
     for x, (title, column) in enumerate(zip(COLUMNS, columns, strict=False)):
         draw.text((x * (cell + _MARGIN) + 4, 3), title, fill="black")
         for top, image in zip(tops, column, strict=False):
-            sheet.paste(image.convert("RGB"), (x * (cell + _MARGIN), top))
+            sheet.paste(image, (x * (cell + _MARGIN), top))
     return sheet
+
+
+def _enlarged(image: Image.Image, zoom: int) -> Image.Image:
+    return image.convert("RGB").resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
 
 
 def save_grids(

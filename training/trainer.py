@@ -295,8 +295,8 @@ class Trainer:
         """The networks as they are called: compiled, and wrapped where there are several processes."""
         if self.config.run.compile:
             for network in [*networks.generators, *networks.discriminators]:
-                # Few shapes, each compiled for itself: a second picture size, as of unequal domains, would otherwise be
-                # made symbolic, and simplifying the padded shapes takes longer than any training step.
+                # Few shapes, each compiled for itself: a second picture size, as of unequal domains, would otherwise
+                # be made symbolic, and simplifying the padded shapes takes longer than any training step.
                 network.compile(dynamic=False)
         if self.accelerator.num_processes == 1:
             return networks

@@ -66,7 +66,7 @@ def test_a_torchscript_file_gives_the_features(tmp_path: Path) -> None:
 
 
 def test_what_is_no_network_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Expected a TorchScript file at .*none.pt, found none"):
+    with pytest.raises(ValueError, match=r"Expected a TorchScript file at .*none.pt, found none"):
         load_feature_network(tmp_path / "none.pt")
     (tmp_path / "page.pt").write_text("<html>", encoding="utf-8")
     with pytest.raises(ValueError, match=r"page.pt, which cannot be read as one") as error:

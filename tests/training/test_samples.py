@@ -38,23 +38,32 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def test_the_columns_are_input_translation_cycle_and_identity(tmp_path: Path, pipeline: CycleGANPipeline) -> None:
-    (path,) = write(tmp_path, (32, 24))
+    (path,) = write(tmp_path, (64, 48))
     image = Image.open(path)
-    grid = sample_grid(pipeline, [path], "a2b", cell=32, identity=True)
+    grid = sample_grid(pipeline, [path], "a2b", cell=64, identity=True)
     both = pipeline(image, direction="a2b", return_cycle=True)
     expected = [image, both.images[0], both.cycles[0], pipeline(image, direction="b2a").images[0]]
-    assert grid.size == (4 * 32 + 3 * 4, 18 + 24)
+    assert grid.size == (4 * 64 + 3 * 4, 18 + 48)
     for column, picture in enumerate(expected):
-        assert difference(cell(grid, column, (32, 24), 32), picture) == 0
-    without = sample_grid(pipeline, [path], "a2b", cell=32, identity=False)
-    assert without.width == 3 * 32 + 2 * 4
+        assert difference(cell(grid, column, (64, 48), 64), picture) == 0
+    without = sample_grid(pipeline, [path], "a2b", cell=64, identity=False)
+    assert without.width == 3 * 64 + 2 * 4
 
 
 def test_the_other_direction_goes_the_other_way(tmp_path: Path, pipeline: CycleGANPipeline) -> None:
-    (path,) = write(tmp_path, (32, 32))
-    grid = sample_grid(pipeline, [path], "b2a", cell=32, identity=True)
+    (path,) = write(tmp_path, (64, 64))
+    grid = sample_grid(pipeline, [path], "b2a", cell=64, identity=True)
     translated = pipeline(Image.open(path), direction="b2a").images[0]
-    assert difference(cell(grid, 1, (32, 32), 32), translated) == 0
+    assert difference(cell(grid, 1, (64, 64), 64), translated) == 0
+
+
+def test_pixels_of_small_pictures_are_drawn_as_squares(tmp_path: Path, pipeline: CycleGANPipeline) -> None:
+    (path,) = write(tmp_path, (32, 32))
+    grid = sample_grid(pipeline, [path], "a2b", cell=32, identity=False)
+    assert grid.size == (3 * 96 + 2 * 4, 18 + 96)
+    shown = cell(grid, 0, (96, 96), 96)
+    assert difference(shown.resize((32, 32), Image.Resampling.NEAREST), Image.open(path)) == 0
+    assert difference(shown, Image.open(path).resize((96, 96), Image.Resampling.NEAREST)) == 0
 
 
 def test_large_pictures_are_reduced_before_they_are_translated(tmp_path: Path, pipeline: CycleGANPipeline) -> None:
@@ -69,7 +78,7 @@ def test_large_pictures_are_reduced_before_they_are_translated(tmp_path: Path, p
 
 def test_grids_are_saved_by_step_and_direction(tmp_path: Path, pipeline: CycleGANPipeline) -> None:
     paths = write(tmp_path, (32, 32))
-    grids = save_grids(pipeline, {"a2b": paths, "b2a": paths}, tmp_path / "samples", 120, cell=32, identity=True)
+    grids = save_grids(pipeline, {"a2b": paths, "b2a": paths}, tmp_path / "samples", 120, cell=64, identity=True)
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["0000120-a2b.png", "0000120-b2a.png"]
     with Image.open(tmp_path / "samples" / "0000120-a2b.png") as saved:
         assert np.array_equal(np.asarray(saved), grids["a2b"])
