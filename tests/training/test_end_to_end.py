@@ -153,7 +153,7 @@ def check_the_finished_run(folder: Path) -> None:
     samples = sorted(path.name for path in (folder / "samples").iterdir())
     assert samples == [f"{step:07d}-{way}.png" for step in (HALF, STEPS) for way in ("a2b", "b2a")]
     with Image.open(folder / "samples" / samples[0]) as grid:
-        assert grid.size == (4 * 36 + 3 * 4, 18 + 2 * 36 + 4)  # two pictures at training scale
+        assert grid.size == (4 * 72 + 3 * 4, 18 + 2 * 72 + 4)  # two pictures at twice the training scale
         assert len(grid.getcolors(100_000) or range(100_000)) > 500
     card = ModelCard.load(folder / "README.md")
     assert (card.data.library_name, card.data.pipeline_tag) == ("cyclegan_hf", "image-to-image")

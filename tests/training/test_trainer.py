@@ -60,7 +60,7 @@ def test_a_run_without_identity_has_no_such_terms_and_no_such_samples(tmp_path: 
     line = json.loads((tmp_path / "run" / "log.jsonl").read_text())
     assert "identity_a" not in line
     with Image.open(tmp_path / "run" / "samples" / "0000004-a2b.png") as grid:
-        assert grid.width == 3 * 36 + 2 * 4  # input, translation, cycle
+        assert grid.width == 3 * 72 + 2 * 4  # input, translation, cycle, at twice their size
     pipe = CycleGANPipeline.from_pretrained(tmp_path / "run")
     assert (pipe.image_processor_a.num_channels, pipe.image_processor_b.num_channels) == (1, 3)
 
