@@ -50,6 +50,8 @@ class RunConfig:
     """Seed of the initialisation, the shuffles, the augmentation and the pools."""
     image_pool_size: int = 50
     """Past translations kept for each discriminator; 0 shows it the newest ones only."""
+    image_pool_rule: Literal["half", "past"] = "half"
+    """What a full pool shows: the new translation half of the time (the official code), or always a past one."""
     logging_steps: int = 10
     """Steps between two lines of the log."""
     validation_steps: int = 500

@@ -7,19 +7,22 @@ import torch
 
 
 class ImagePool:
-    """Up to `size` past pictures, with the official code's rule.
+    """Up to `size` past pictures.
 
-    Until the pool is full, a picture is stored and returned. Then, for each picture, with probability one half a
-    random stored one is returned and replaced by it; otherwise the picture itself is returned, unstored. Size 0
-    returns what comes.
+    Until the pool is full, a picture is stored and returned. Then, by the official code's rule, for each picture with
+    probability one half a random stored one is returned and replaced by it; otherwise the picture itself is returned,
+    unstored. By the rule of the course report `face2cartoon_attention` a random stored one is returned and replaced
+    every time. Size 0 returns what comes.
 
     Args:
         size: Pictures kept.
         seed: Seed of the pool's own random numbers.
+        always_past: Follow the report's rule.
     """
 
-    def __init__(self, size: int, seed: int = 0) -> None:
+    def __init__(self, size: int, seed: int = 0, always_past: bool = False) -> None:
         self.size = size
+        self.always_past = always_past
         self.images: list[torch.Tensor] = []
         self._random = random.Random(seed)
 
@@ -32,7 +35,7 @@ class ImagePool:
             if len(self.images) < self.size:
                 self.images.append(image.clone())
                 chosen.append(image)
-            elif self._random.uniform(0, 1) > 0.5:
+            elif self.always_past or self._random.uniform(0, 1) > 0.5:
                 slot = self._random.randrange(self.size)
                 chosen.append(self.images[slot])
                 self.images[slot] = image.clone()

@@ -47,8 +47,8 @@ class TrainingStep:
         generators, discriminators = make_optimizers(raw, config.optimizer)
         self.optimizers_g = [accelerator.prepare_optimizer(optimizer) for optimizer in generators]
         self.optimizers_d = [accelerator.prepare_optimizer(optimizer) for optimizer in discriminators]
-        seed, size = config.run.seed, config.run.image_pool_size
-        self.pools = {"a": ImagePool(size, 2 * seed), "b": ImagePool(size, 2 * seed + 1)}
+        seed, size, past = config.run.seed, config.run.image_pool_size, config.run.image_pool_rule == "past"
+        self.pools = {"a": ImagePool(size, 2 * seed, past), "b": ImagePool(size, 2 * seed + 1, past)}
         self.random = torch.Generator().manual_seed(seed)  # of the gradient penalty
         names = adaptive_terms(config.losses)
         self.adaptive = DynamicWeightAverage(names) if config.losses.adaptive == "dwa" else None

@@ -44,6 +44,16 @@ def test_the_full_pool_follows_the_official_rule_picture_by_picture() -> None:
         assert [image[0, 0, 0].item() for image in pool.images] == stored
 
 
+def test_a_full_pool_that_always_shows_past_pictures() -> None:
+    pool, rule = ImagePool(4, seed=7, always_past=True), random.Random(7)
+    assert torch.equal(pool.query(numbered(0, 1, 2, 3)), numbered(0, 1, 2, 3))
+    stored = [0.0, 1, 2, 3]
+    for number in range(4, 100):
+        slot = rule.randrange(4)
+        assert torch.equal(pool.query(numbered(number)), numbered(stored[slot]))
+        stored[slot] = number
+
+
 def test_half_of_the_answers_are_past_pictures_evenly_from_all_slots() -> None:
     size, queries = 10, 8000
     pool = ImagePool(size, seed=0)
