@@ -1,6 +1,8 @@
-"""What every architecture asks of its arguments: a config read from a file may hold anything."""
+"""What every architecture asks of its arguments (a config read from a file may hold anything) and of its pictures."""
 
 from collections.abc import Sequence
+
+import torch
 
 
 def check_least(least: int, **values: int) -> None:
@@ -39,3 +41,14 @@ def check_dropout(dropout_prob: float) -> None:
     """
     if not (isinstance(dropout_prob, int | float) and 0 <= dropout_prob < 1):
         raise ValueError(f"`dropout_prob` must be in [0, 1), got {dropout_prob!r}.")
+
+
+def check_multiples(sample: torch.Tensor, multiple: int, when: str = "") -> None:
+    """Refuse pictures, `(B, C, H, W)`, whose height or width is not a multiple of `multiple`.
+
+    Raises:
+        ValueError: One line with both; `when` says under which setting.
+    """
+    height, width = sample.shape[-2:]
+    if height % multiple or width % multiple:
+        raise ValueError(f"Height and width of `sample` must be multiples of {multiple}{when}, got {height}×{width}.")

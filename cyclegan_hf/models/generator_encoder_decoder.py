@@ -7,7 +7,7 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
-from cyclegan_hf.models.checks import check_least, check_widths
+from cyclegan_hf.models.checks import check_least, check_multiples, check_widths
 from cyclegan_hf.models.layers import (
     ActivationType,
     NormType,
@@ -107,11 +107,7 @@ class EncoderDecoderGenerator(ModelMixin, ConfigMixin):
         Raises:
             ValueError: A height or width that is not a multiple of `size_multiple`.
         """
-        height, width = sample.shape[-2:]
-        if height % self.size_multiple or width % self.size_multiple:
-            raise ValueError(
-                f"Height and width of `sample` must be multiples of {self.size_multiple}, got {height}×{width}."
-            )
+        check_multiples(sample, self.size_multiple)
         hidden = self.conv_in(sample)  # (B, widths[0], H/2, W/2)
         for block in self.down_blocks:
             hidden = block(hidden)  # (B, widths[i], H/2^(i+1), W/2^(i+1))

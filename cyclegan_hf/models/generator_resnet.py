@@ -7,7 +7,7 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
-from cyclegan_hf.models.checks import check_dropout, check_least, check_widths
+from cyclegan_hf.models.checks import check_dropout, check_least, check_multiples, check_widths
 from cyclegan_hf.models.layers import (
     ActivationType,
     NormType,
@@ -148,12 +148,8 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
         Raises:
             ValueError: With `learn_residual`, a height or width that would not leave as it came.
         """
-        height, width = sample.shape[-2:]
-        if self.config["learn_residual"] and (height % self.size_multiple or width % self.size_multiple):
-            raise ValueError(
-                f"Height and width of `sample` must be multiples of {self.size_multiple} with `learn_residual`, got "
-                f"{height}×{width}."
-            )
+        if self.config["learn_residual"]:
+            check_multiples(sample, self.size_multiple, " with `learn_residual`")
         hidden = self.conv_in(sample)  # (B, widths[0], H, W)
         for block in self.down_blocks:
             hidden = block(hidden)  # (B, widths[i], H/2^i, W/2^i)

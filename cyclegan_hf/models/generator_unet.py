@@ -5,7 +5,7 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
-from cyclegan_hf.models.checks import check_dropout, check_least, check_widths
+from cyclegan_hf.models.checks import check_dropout, check_least, check_multiples, check_widths
 from cyclegan_hf.models.layers import NormType, conv_bias, make_norm
 from cyclegan_hf.models.outputs import GeneratorOutput
 
@@ -98,11 +98,7 @@ class UnetGenerator(ModelMixin, ConfigMixin):
         Raises:
             ValueError: A height or width that is not a multiple of `size_multiple`.
         """
-        height, width = sample.shape[-2:]
-        if height % self.size_multiple or width % self.size_multiple:
-            raise ValueError(
-                f"Height and width of `sample` must be multiples of {self.size_multiple}, got {height}×{width}."
-            )
+        check_multiples(sample, self.size_multiple)
         hidden = self.conv_in(sample)  # (B, widths[0], H/2, W/2)
         skips = []
         for block in self.down_blocks:
