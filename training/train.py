@@ -14,6 +14,7 @@ try:
 
     from cyclegan_hf.errors import one_line
     from training.command import parse_command
+    from training.interruption import Interrupted
     from training.stages import train_in_stages
     from training.trainer import Trainer
 except ImportError as error:
@@ -33,6 +34,9 @@ def main() -> None:
         PartialState().destroy_process_group()
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {one_line(error)}")
+    except Interrupted as stop:
+        logging.warning("%s", stop)
+        sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)  # what a shell calls a program that was interrupted
 

@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -27,6 +27,7 @@ from training.data.streams import DomainDataset, DomainStream
 from training.ema import EmaModel
 from training.epochs import summary
 from training.evaluation import check_evaluation
+from training.interruption import Interrupted, Interruption
 from training.objectives import Networks
 from training.optimizers import Plateau, learning_rate_factor
 from training.report import flat, metrics_document, read_best, write_report
@@ -135,14 +136,17 @@ class Trainer:
             record.epoch(0, 0, {"evaluation": self._evaluate(record, 0)})
         full_rate = self.config.optimizer.learning_rate
         started = time.monotonic() - self.seconds
-        with tqdm(
-            total=self.total_steps,
-            initial=self.step,
-            unit="step",
-            desc="Training",
-            mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds: a log file needs no ten lines a second
-            disable=not self.accelerator.is_local_main_process,
-        ) as bar:
+        with (
+            Interruption() as interruption,
+            tqdm(
+                total=self.total_steps,
+                initial=self.step,
+                unit="step",
+                desc="Training",
+                mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds: a log file needs no ten lines a second
+                disable=not self.accelerator.is_local_main_process,
+            ) as bar,
+        ):
             while self.step < self.total_steps:
                 epoch = self.step // self.steps_per_epoch + 1
                 factor = learning_rate_factor(self.config.lr_scheduler, epoch, self.step + 1, full_rate)
@@ -172,6 +176,8 @@ class Trainer:
                     self._end_epoch(record, epoch, last)
                 if saves:
                     self.save(f"checkpoint-{self.step}")
+                if not last and (number := self._stop_signal(interruption)):
+                    self._stop(number, saved=saves)
         self._finish()
 
     def save(self, name: str, metrics: dict[str, Any] | None = None) -> None:
@@ -275,6 +281,24 @@ class Trainer:
             document = metrics_document(self.watch.protocol(), scores, self.step, epoch, selected=True)
             self.save(checkpointing.BEST_FOLDER, document)
         return scores
+
+    def _stop_signal(self, interruption: Interruption) -> int:
+        """The signal that asks this run to stop; 0 without one. All processes get the same answer."""
+        number = interruption.number or 0
+        if self.accelerator.num_processes == 1:
+            return number
+        if self.device.type != "cpu" and self.step % 10:  # asking each step would stall a GPU's queue
+            return 0
+        return int(self.accelerator.gather(torch.tensor([number], device=self.device)).max())
+
+    def _stop(self, number: int, saved: bool) -> NoReturn:
+        """Leave a checkpoint of this step, and the loop."""
+        if not saved:
+            self.save(f"checkpoint-{self.step}")
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        place = f"step {self.step} of {self.total_steps}, which is saved"
+        raise Interrupted(f"Stopped at {place}: go on with `--resume-from-checkpoint latest`.", number)
 
     def _finish(self) -> None:
         """Leave the finished pipeline, with its report, at the root of the output folder."""

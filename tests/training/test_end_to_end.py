@@ -176,17 +176,32 @@ def test_a_mistake_is_one_line_and_leaves_nothing(task: Path) -> None:
     assert sorted(path.name for path in task.iterdir()) == ["domains", "tiny.yaml"]
 
 
-def test_an_interrupted_run_ends_quietly_and_keeps_its_checkpoints(task: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_saves_its_step_and_goes_on(task: Path, number: signal.Signals) -> None:
+    recipe = ["--recipe", "tiny.yaml", *data_flags(task), "--validation-steps", 0]
     process = start(
-        PLAIN, task, "--recipe", "tiny.yaml", *data_flags(task), "--max-train-steps", 10**6, "--output-dir", "run",
-        *("--checkpointing-steps", 5, "--validation-steps", 0),
-    )  # fmt: skip
-    wait_for(lambda: (task / "run" / "checkpoint-5").is_dir(), process)
-    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches the whole group, the loaders too
+        PLAIN, task, *recipe, "--output-dir", "run", "--max-train-steps", 10**6, "--checkpointing-steps", 10**6
+    )
+    wait_for(lambda: (task / "run" / "log.jsonl").exists() and logged_steps_now(task / "run") >= 3, process)
+    os.killpg(process.pid, number)  # Ctrl-C and schedulers reach the whole group, the loaders too
     _, complaint = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number, complaint
     assert "Traceback" not in complaint
-    assert (task / "run" / "checkpoint-5" / "model_index.json").is_file()
+    assert f"{number.name}: saving and stopping after this step" in complaint
+    (saved,) = (task / "run").glob("checkpoint-*")
+    step = int(saved.name.removeprefix("checkpoint-"))
+    assert logged_steps(task / "run") == list(range(1, step + 1))
+    assert f"Stopped at step {step} of 1000000, which is saved: go on with `--resume-from-checkpoint latest`." in (
+        complaint
+    )
+    if number == signal.SIGTERM:
+        return  # one way back is enough
+    end = ["--max-train-steps", step + 3]
+    finish(start(PLAIN, task, "--output-dir", "run", "--resume-from-checkpoint", "latest", *end))
+    finish(start(PLAIN, task, *recipe, "--output-dir", "unbroken", *end))
+    for name in ("generator_a2b", "generator_b2a"):
+        files = [folder / name / "diffusion_pytorch_model.safetensors" for folder in (task / "run", task / "unbroken")]
+        assert files[0].read_bytes() == files[1].read_bytes(), name
 
 
 def test_help_shows_an_example(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from cyclegan_hf.image_io import open_image
 from cyclegan_hf.image_processor import ImageProcessor
 from training.data.config import DataConfig
 from training.data.transforms import augment
+from training.interruption import leave_signals_to_the_main_process
 
 
 logger = logging.getLogger(__name__)
@@ -157,6 +158,7 @@ class DomainStream:
             num_workers=workers,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=leave_signals_to_the_main_process,
             generator=torch.Generator(),  # a loader draws a number at its start: not from the networks' generator
         )
         self._batches = iter(loader)

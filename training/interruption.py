@@ -1,0 +1,69 @@
+"""Ctrl-C and SIGTERM (a preempted machine, a scheduler's time limit) as a request that the training loop answers."""
+
+import logging
+import signal
+import time
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+logger = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ECHO_SECONDS = 2.0  # a terminal's Ctrl-C reaches a process directly, and once more through its launcher
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run stopped because it was asked to, with its work saved.
+
+    Args:
+        message: How to go on.
+        number: The signal.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number  # what a shell calls a program that this signal ended
+
+
+class Interruption:
+    """Within this context, a first signal is noted in `number`; a second one, two seconds later, stops at once.
+
+    So a signal never ends a step, a save, or the reading of a picture half-way. Python delivers signals to the main
+    thread alone: in any other one this context does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._since = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        except ValueError:  # not the main thread
+            self._before = {}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.number is None:
+            self.number, self._since = number, time.monotonic()
+            name = signal.Signals(number).name
+            logger.warning("%s: saving and stopping after this step; a second one stops at once.", name)
+        elif time.monotonic() - self._since > ECHO_SECONDS:
+            raise KeyboardInterrupt
+
+
+def leave_signals_to_the_main_process(worker: int) -> None:
+    """For a loader's worker: signals to the whole group must not end it before the step that waits for its pictures.
+
+    A worker ends when its main process tells it to or is gone.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
