@@ -25,10 +25,17 @@ def check_combinations(config: TrainConfig, networks: Networks) -> None:
         ("lambda_identity", "a picture of one domain cannot go through the generator for the other"),
         ("lambda_edge", "the gradients of a picture and of its translation cannot be compared channel by channel"),
         ("lambda_color", "the colours of a picture and of its translation cannot be compared"),
+        ("lambda_source", "a discriminator cannot look at the other domain's pictures"),
     ):
         if getattr(losses, key) > 0 and not same_channels:
             raise ValueError(f"`losses.{key}` must be 0 where the domains' channels differ ({channels}): {why}.")
 
+    sizes = config.data.image_sizes
+    if losses.lambda_source > 0 and sizes[0] != sizes[1]:
+        raise ValueError(
+            f"`losses.lambda_source` must be 0 where the domains' sizes differ ({sizes[0]} and {sizes[1]}): one batch "
+            "cannot hold both."
+        )
     activation = config.discriminator.get("output_activation", "none")
     if losses.adversarial != "lsgan" and activation != "none":
         raise ValueError(

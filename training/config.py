@@ -65,7 +65,8 @@ class RunConfig:
     resume_from_checkpoint: str | None = None
     """`latest`, or the path of a checkpoint of this run: goes on where it stopped."""
     warm_start: str | None = None
-    """Weights to start from: a folder or Hub id of ours, or a folder of official `*_net_G_A.pth` files."""
+    """Weights to start from: a folder or Hub id of ours, or a folder of official `*_net_G_A.pth` files. Instance norm
+    is folded into the convolutions where the recipe's generators are the same with `norm_type: none`."""
     report_to: Literal["tensorboard", "none"] = "tensorboard"
     """Tracker for scalars and samples. The JSONL log is always written."""
 
@@ -107,6 +108,9 @@ class LossConfig:
     """Weight of the codebook and commitment loss, where the generators quantise."""
     lambda_penalty: float = 0.0
     """Weight of the gradient penalty in the discriminators' loss (Gulrajani et al. 2017; 10 there)."""
+    lambda_source: float = 0.0
+    """Share of the discriminators' lesson that is telling their domain's pictures from the other domain's real ones:
+    what sets the domains apart, beside what gives a translation away. 0 leaves it out (the paper)."""
     discriminator_scale: float = 0.5
     """Factor on the discriminators' losses: 0.5 halves them (the paper), 1 leaves the sum of real and fake."""
     patch_share: float = 0.7
@@ -121,8 +125,9 @@ class LossConfig:
     def __post_init__(self) -> None:
         least = [f.name for f in dataclasses.fields(self) if f.type in ("float", "int", float, int)]
         check_least(self, "losses.", dict.fromkeys(least, 0))
-        if self.patch_share > 1:
-            raise ValueError(f"`losses.patch_share` must be in [0, 1], got {self.patch_share}.")
+        for name in ("patch_share", "lambda_source"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"`losses.{name}` must be in [0, 1], got {getattr(self, name)}.")
 
 
 @dataclass(kw_only=True)

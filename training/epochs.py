@@ -112,7 +112,9 @@ def losses_on(
                     )
                     for key, fake in (("b", made.fake_b), ("a", made.fake_a)):
                         judge = f"discriminator_{key}"
-                        judged = discriminator_objective(getattr(networks, judge), batch[key], fake, config)
+                        source = batch["ba"["ab".index(key)]] if config.lambda_source > 0 else None
+                        network = getattr(networks, judge)
+                        judged = discriminator_objective(network, batch[key], fake, config, source=source)
                         values |= mean_values([judged], judge, suffix=f"_{key}")
                 means.add(values)
     finally:

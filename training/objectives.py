@@ -175,6 +175,7 @@ def discriminator_objective(
     together: bool = True,
     raw: nn.Module | None = None,
     random: torch.Generator | None = None,
+    source: torch.Tensor | None = None,
 ) -> Objective:
     """A discriminator's loss on real and on fake pictures, by default half the sum (Zhu et al. 2017, section 4: halved, so that it learns slower).
 
@@ -186,13 +187,19 @@ def discriminator_objective(
         together: Judge real and fake as one batch; see `translate`.
         raw: The discriminator without compilation, for the gradient penalty: compiled code has no second derivative.
         random: The penalty's random numbers.
+        source (`torch.Tensor` of the same shape): Real pictures of the other domain, for `lambda_source`.
     """  # noqa: E501
+    pictures = [real, fake] if source is None else [real, fake, source]
     if together:
-        on_real, on_fake = judge(discriminator, torch.cat([real, fake])).split(len(real))
+        on_real, on_fake, *on_source = judge(discriminator, torch.cat(pictures)).split(len(real))
     else:
-        on_real, on_fake = judge(discriminator, real), judge(discriminator, fake)
+        on_real, on_fake, *on_source = [judge(discriminator, part) for part in pictures]
     terms = {}
-    loss = config.discriminator_scale * judging_loss(on_real, on_fake, config)
+    lesson = judging_loss(on_real, on_fake, config)
+    for verdict in on_source:
+        terms["source"] = judging_loss(on_real, verdict, config)
+        lesson = (1 - config.lambda_source) * lesson + config.lambda_source * terms["source"]
+    loss = config.discriminator_scale * lesson
     if config.lambda_penalty > 0:
         critic = raw if raw is not None else discriminator
 

@@ -141,6 +141,7 @@ class TrainingStep:
                         self.together,
                         getattr(self.raw, judge),
                         self.random,
+                        batch["ba"["ab".index(key)]] if self.config.losses.lambda_source > 0 else None,
                     )
                 self.accelerator.backward(objective.loss / len(batches))
                 objectives.append(objective.detach())

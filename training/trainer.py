@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from cyclegan_hf import __version__
+from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
@@ -23,7 +25,7 @@ from training.circumstances import announcement, circumstances, cores_of_this_pr
 from training.config import TrainConfig
 from training.data.normalization import Statistics, dataset_statistics
 from training.data.sources import load_sources, without_backgrounds
-from training.data.streams import DomainDataset, DomainStream
+from training.data.streams import DomainDataset, DomainStream, some_examples
 from training.ema import EmaModel
 from training.epochs import summary
 from training.evaluation import check_evaluation
@@ -61,7 +63,7 @@ class Trainer:
         set_seed(run.seed % 2**32)  # NumPy takes no larger one
         networks = build_networks(config)
         if run.warm_start and checkpoint is None:
-            load_weights(networks, run.warm_start)
+            load_weights(networks, run.warm_start, self._some_examples)
         self.sources = without_backgrounds(self.sources, config.data)  # may take long: after what can fail at once
         self.pictures = self.sources.train
         self.sample_pictures = sample_pictures(self.sources, run.num_validation_images)
@@ -227,6 +229,10 @@ class Trainer:
             key: next(stream).to(self.device, non_blocking=True, memory_format=self.layout)
             for key, stream in self.streams.items()
         }
+
+    def _some_examples(self, domain: int, processor: ImageProcessor) -> Iterator[torch.Tensor]:
+        files = self.sources.train["ab"[domain]]
+        return some_examples(DomainDataset(files, processor, self.config.data, self.config.run.seed, domain), 64)
 
     def _numbers(self, values: dict[str, torch.Tensor]) -> dict[str, float]:
         """A step's losses and terms as numbers.

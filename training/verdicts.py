@@ -25,10 +25,10 @@ class Verdict(NamedTuple):
     whole: torch.Tensor | None = None
     features: torch.Tensor | None = None
 
-    def split(self, count: int) -> tuple[Verdict, Verdict]:
-        """The verdicts on the first `count` pictures and on the others."""
-        first = Verdict(*(None if part is None else part[:count] for part in self))
-        return first, Verdict(*(None if part is None else part[count:] for part in self))
+    def split(self, count: int) -> list[Verdict]:
+        """The verdicts on each `count` pictures."""
+        parts = [[None] * (len(self.patches) // count) if part is None else part.split(count) for part in self]
+        return [Verdict(*one) for one in zip(*parts, strict=True)]
 
 
 def judge(discriminator: nn.Module, pictures: torch.Tensor) -> Verdict:

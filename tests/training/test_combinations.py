@@ -32,6 +32,7 @@ BATCH_NORM = DISCRIMINATOR | {"norm_type": "batch"}
         ({"lambda_identity": 1}, {"generator": GREY}, "`losses.lambda_identity` must be 0 where .* differ \\(1 and 3"),
         ({"lambda_edge": 1}, {"generator": GREY}, "`losses.lambda_edge` must be 0 where .* differ"),
         ({"lambda_color": 1}, {"generator": GREY}, "`losses.lambda_color` must be 0 where .* differ"),
+        ({"lambda_source": 1}, {"generator": GREY}, "`losses.lambda_source` must be 0 where .* differ"),
         ({"adversarial": "vanilla"}, {"discriminator": TANH}, "unbounded .*'tanh'; `losses.adversarial: lsgan` takes"),
         (
             {"adversarial": "relativistic"},
@@ -62,3 +63,15 @@ def test_impossible_together(losses: dict, networks: dict, message: str) -> None
 )
 def test_possible_together(losses: dict, networks: dict) -> None:
     build(losses, **networks)
+
+
+def test_the_other_domains_pictures_must_have_the_discriminators_size() -> None:
+    config = TrainConfig(
+        data=DataConfig(image_size=28, image_size_b=32, load_size=(28, 28)),
+        losses=LossConfig(lambda_source=0.5),
+        generator=GENERATOR | {"in_padding": 5},
+        generator_b2a=GENERATOR | {"out_padding": 1},
+        discriminator=DISCRIMINATOR,
+    )
+    with pytest.raises(ValueError, match="`losses.lambda_source` must be 0 where the domains' sizes differ .28 and 32"):
+        build_networks(config)

@@ -1,12 +1,14 @@
 """The two objectives, on networks that are a line each, y = gain * x + bias: every value is worked out by hand."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
-from tests.training.tiny import DISCRIMINATOR, GENERATOR, largest_difference
+from tests.training.tiny import DISCRIMINATOR, GENERATOR, largest_difference, tiny_config
 from training.builders import build_networks
 from training.config import LossConfig, TrainConfig
 from training.objectives import (
@@ -19,6 +21,7 @@ from training.objectives import (
     term_weights,
     translate,
 )
+from training.step import TrainingStep
 
 
 class Line(nn.Module):
@@ -117,6 +120,33 @@ def test_the_discriminators_loss_is_halved(adversarial: str, expected: float, to
     config = LossConfig(adversarial=adversarial)
     loss = discriminator_objective(Line(2.0), grey(0.4), grey(0.2), config, together).loss
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_other_domains_pictures_are_a_share_of_the_discriminators_lesson(together: bool) -> None:
+    config = LossConfig(lambda_source=0.25)
+    judged = discriminator_objective(Line(2.0), grey(0.4), grey(0.2), config, together, source=grey(0.3))
+    # scores 0.8, 0.4 and 0.6: (0.8 - 1)^2 + 0.4^2 = 0.2 against fakes, (0.8 - 1)^2 + 0.6^2 = 0.4 against the source
+    assert judged.terms["source"].item() == pytest.approx(0.4, rel=1e-5)
+    assert judged.loss.item() == pytest.approx(0.5 * (0.75 * 0.2 + 0.25 * 0.4), rel=1e-5)
+    assert judged.measures["accuracy"].item() == 1  # of real and fake: the source does not count
+
+
+class Listing(Line):
+    """Keeps the grey level of each picture that it gets."""
+
+    def forward(self, sample: torch.Tensor, return_dict: bool = True) -> tuple[torch.Tensor]:
+        self.levels = sample[:, 0, 0, 0].tolist()
+        return super().forward(sample, return_dict)
+
+
+def test_each_discriminator_gets_the_other_domains_pictures(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, losses={"lambda_source": 0.5, "lambda_identity": 0.0})
+    networks = Networks(Line(0.5), Line(-0.5), Listing(1.0), Listing(1.0))
+    step = TrainingStep(networks, networks, config, Accelerator(cpu=True))
+    step(1, 1.0, lambda: {"a": grey(REAL_A)[:1], "b": grey(REAL_B)[:1]})
+    assert networks.discriminator_a.levels == pytest.approx([REAL_A, -0.5 * REAL_B, REAL_B], rel=1e-5)
+    assert networks.discriminator_b.levels == pytest.approx([REAL_B, 0.5 * REAL_A, REAL_A], rel=1e-5)
 
 
 def test_the_generators_objective_teaches_both_generators_only() -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.image_processor import ImageProcessor
 from tests import official_networks
 from tests.training.tiny import DISCRIMINATOR, GENERATOR, largest_difference, tiny_config, weights
 from training.builders import build_networks
@@ -20,11 +22,15 @@ def fresh_networks(**generator: object) -> Networks:
     return build_networks(TrainConfig(generator=GENERATOR | generator, discriminator=DISCRIMINATOR))
 
 
+def no_examples(domain: int, processor: ImageProcessor) -> list[torch.Tensor]:
+    raise AssertionError("nothing to measure")
+
+
 def test_a_checkpoint_of_ours_gives_averages_and_discriminators(tmp_path: Path) -> None:
     trainer = Trainer(tiny_config(tmp_path, run={"checkpointing_steps": 4}, ema={"decay": 0.99}))
     trainer.train()
     networks = fresh_networks()
-    load_weights(networks, str(tmp_path / "run" / "checkpoint-4"))
+    load_weights(networks, str(tmp_path / "run" / "checkpoint-4"), no_examples)
     averaged = Networks(*(ema.module for ema in trainer.ema), *trainer.raw.discriminators)
     assert largest_difference(weights(networks), weights(averaged)) == 0
 
@@ -33,7 +39,7 @@ def test_a_pipeline_gives_the_generators_it_has(tmp_path: Path) -> None:
     networks, source = fresh_networks(), fresh_networks()
     before = weights(networks)
     CycleGANPipeline(generator_b2a=source.generator_b2a).save_pretrained(tmp_path / "one")
-    load_weights(networks, str(tmp_path / "one"))
+    load_weights(networks, str(tmp_path / "one"), no_examples)
     after = weights(networks)
     expected = {key: weights(source)[key] if key.startswith("generator_b2a") else before[key] for key in before}
     assert largest_difference(after, expected) == 0
@@ -43,7 +49,7 @@ def test_half_precision_files_give_full_precision_networks(tmp_path: Path) -> No
     source = fresh_networks()
     CycleGANPipeline(*(network.half() for network in source.generators)).save_pretrained(tmp_path)
     networks = fresh_networks()
-    load_weights(networks, str(tmp_path))
+    load_weights(networks, str(tmp_path), no_examples)
     assert networks.generator_a2b.conv_in[1].weight.dtype == torch.float32
     assert torch.equal(networks.generator_a2b.conv_in[1].weight, source.generator_a2b.conv_in[1].weight.float())
 
@@ -66,7 +72,7 @@ def test_official_files_go_to_the_networks_they_are(tmp_path: Path, caplog: pyte
     official = write_official(tmp_path / "official")
     networks = fresh_networks()
     with caplog.at_level(logging.INFO):
-        load_weights(networks, str(tmp_path / "official"))
+        load_weights(networks, str(tmp_path / "official"), no_examples)
     picture = torch.rand(1, 3, 32, 32) * 2 - 1
     roles = {"generator_a2b": "G_A", "generator_b2a": "G_B", "discriminator_b": "D_A", "discriminator_a": "D_B"}
     with torch.no_grad():
@@ -80,7 +86,7 @@ def test_official_generators_alone_leave_the_discriminators(tmp_path: Path) -> N
     write_official(tmp_path / "official", "G_A")
     networks = fresh_networks()
     before = weights(networks)
-    load_weights(networks, str(tmp_path / "official"))
+    load_weights(networks, str(tmp_path / "official"), no_examples)
     changed = {key.split(".")[0] for key, tensor in weights(networks).items() if not torch.equal(tensor, before[key])}
     assert changed == {"generator_a2b"}
 
@@ -91,7 +97,7 @@ def test_an_official_export_of_one_direction_goes_from_a_to_b(
     official = write_official(tmp_path / "official", "G")
     networks = fresh_networks()
     before = weights(networks)
-    load_weights(networks, str(tmp_path / "official"))
+    load_weights(networks, str(tmp_path / "official"), no_examples)
     changed = {key.split(".")[0] for key, tensor in weights(networks).items() if not torch.equal(tensor, before[key])}
     assert changed == {"generator_a2b"}
     picture = torch.rand(1, 3, 32, 32) * 2 - 1
@@ -106,7 +112,7 @@ def test_a_copy_for_the_official_test_does_not_stand_in_the_way(tmp_path: Path) 
     official = write_official(folder, "G_A G_B")
     (folder / "latest_net_G.pth").write_bytes((folder / "latest_net_G_B.pth").read_bytes())
     networks = fresh_networks()
-    load_weights(networks, str(folder))
+    load_weights(networks, str(folder), no_examples)
     first = next(iter(official["G_A"].state_dict().values()))
     assert torch.equal(networks.generator_a2b.conv_in[1].weight, first)
 
@@ -115,7 +121,7 @@ def test_two_epochs_of_official_files_are_ambiguous(tmp_path: Path) -> None:
     write_official(tmp_path / "official", "G_A", epoch="100")
     write_official(tmp_path / "official", "G_A", epoch="latest")
     with pytest.raises(ValueError, match=r"expected one \*_net_G_A.pth, found 100_net_G_A.pth, latest_net_G_A.pth"):
-        load_weights(fresh_networks(), str(tmp_path / "official"))
+        load_weights(fresh_networks(), str(tmp_path / "official"), no_examples)
 
 
 @pytest.mark.parametrize("kind", ["official", "ours"])
@@ -125,15 +131,15 @@ def test_weights_of_another_shape_are_refused_in_one_line(tmp_path: Path, kind: 
     else:
         CycleGANPipeline(*fresh_networks().generators).save_pretrained(tmp_path / "source")
     with pytest.raises(ValueError, match="generator_a2b does not fit this recipe's network: ") as error:
-        load_weights(fresh_networks(num_res_blocks=2), str(tmp_path / "source"))
+        load_weights(fresh_networks(num_res_blocks=2), str(tmp_path / "source"), no_examples)
     assert "\n" not in str(error.value)
 
 
 def test_nothing_to_start_from(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="found no such folder"):
-        load_weights(fresh_networks(), str(tmp_path / "nowhere"))
+        load_weights(fresh_networks(), str(tmp_path / "nowhere"), no_examples)
     with pytest.raises(ValueError, match=r"no model_index.json"):
-        load_weights(fresh_networks(), str(tmp_path))
+        load_weights(fresh_networks(), str(tmp_path), no_examples)
 
 
 def test_a_run_starts_from_them_and_counts_from_nought(tmp_path: Path) -> None:
@@ -152,3 +158,37 @@ def test_a_resumed_run_does_not_start_again(tmp_path: Path) -> None:
     trainer.train()
     resumed = Trainer(config, tmp_path / "run" / "checkpoint-4")
     assert largest_difference(weights(resumed.raw), weights(trainer.raw)) == 0
+
+
+def test_instance_norm_is_folded_for_generators_without_norm(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Trainer(tiny_config(tmp_path, run={"checkpointing_steps": 4, "max_train_steps": 4})).train()
+    source = tmp_path / "run" / "checkpoint-4"
+    config = tiny_config(
+        tmp_path,
+        run={"warm_start": str(source), "output_dir": str(tmp_path / "second")},
+        generator={"norm_type": "none"},
+    )
+    with caplog.at_level(logging.INFO):
+        trainer = Trainer(config)
+    assert "generator_a2b: instance norm folded into its convolutions." in caplog.text
+    pipeline = CycleGANPipeline.from_pretrained(source)
+    pictures = {"generator_a2b": next(trainer.streams["a"]), "generator_b2a": next(trainer.streams["b"])}
+    with torch.no_grad():
+        for name, picture in pictures.items():
+            before, after = getattr(pipeline, name)(picture).sample, getattr(trainer.raw, name)(picture).sample
+            correlation = torch.corrcoef(torch.stack([before.flatten(), after.flatten()]))[0, 1]
+            assert correlation > 0.9, name
+    for name in ("discriminator_a", "discriminator_b"):
+        saved = load_file(source / "training_state" / f"{name}.safetensors")
+        assert largest_difference(getattr(trainer.raw, name).state_dict(), saved) == 0
+
+
+def test_official_instance_norm_is_folded_too(tmp_path: Path) -> None:
+    official = write_official(tmp_path / "official", "G_A G_B")
+    networks = fresh_networks(norm_type="none")
+    picture = torch.rand(1, 3, 32, 32) * 2 - 1
+    load_weights(networks, str(tmp_path / "official"), lambda domain, processor: [picture])
+    with torch.no_grad():
+        for ours, theirs in (("generator_a2b", "G_A"), ("generator_b2a", "G_B")):
+            found = getattr(networks, ours)(picture).sample
+            assert torch.allclose(found, official[theirs](picture), atol=1e-4), ours

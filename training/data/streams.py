@@ -6,6 +6,7 @@ epoch, picture). So a stream is resumed by its position alone, whatever its work
 
 import logging
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,6 +114,15 @@ class StreamBatches(Sampler[list[Key]]):
                 keys.append(Key(epoch, int(order[place])))
             yield keys
             first += self.batch_size * self.num_processes
+
+
+def some_examples(dataset: DomainDataset, count: int) -> Iterator[torch.Tensor]:
+    """Up to `count` examples of the first pass in its order, `(1, channels, size, size)` in model space."""
+    keys = StreamBatches(len(dataset), 1, dataset.seed, dataset.domain, start=0, rank=0, num_processes=1)
+    for (key,) in islice(keys, min(count, len(dataset))):
+        picture, _ = dataset[key]
+        if picture is not None:
+            yield picture[None]
 
 
 def _collate(examples: list[Example]) -> Example:
