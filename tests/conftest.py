@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.official_networks import Patch, Pixel, randomized, save, small_resnet
 from tests.testing_utils import write_domains
 
 
@@ -41,6 +42,18 @@ def seeded() -> Iterator[None]:
 def two_domains(tmp_path: Path) -> Path:
     """A folder with `trainA`, `trainB`, `testA` and `testB`: six 48x48 pictures each, green meadows and white ones."""
     return write_domains(tmp_path / "domains", count=6, size=48)
+
+
+@pytest.fixture
+def official_files(tmp_path: Path) -> dict[str, Path]:
+    """G_A and G_B (3 to 1 channels and back) and the discriminators that play with them."""
+    networks = {
+        "G_A": small_resnet(1, in_channels=3, out_channels=1),
+        "G_B": small_resnet(2, in_channels=1, out_channels=3, blocks=3),
+        "D_A": randomized(Patch(1, width=2), 3),
+        "D_B": randomized(Pixel(3, width=2), 4),
+    }
+    return {name: save(tmp_path / f"latest_net_{name}.pth", network) for name, network in networks.items()}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

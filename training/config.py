@@ -104,6 +104,8 @@ class LossConfig:
     """Weight of the distance between the Sobel gradients of a picture and of its translation."""
     lambda_color: float = 0.0
     """Weight of the distance between the low-pass colours of a picture and of its translation."""
+    lambda_tv: float = 0.0
+    """Weight of the total variation of the translations: against noise and pixel patterns, at the cost of texture."""
     lambda_quantization: float = 1.0
     """Weight of the codebook and commitment loss, where the generators quantise."""
     lambda_penalty: float = 0.0

@@ -16,6 +16,7 @@ from cyclegan_hf.losses.color import color_consistency_loss
 from cyclegan_hf.losses.edge import edge_consistency_loss
 from cyclegan_hf.losses.feature_matching import feature_matching_loss
 from cyclegan_hf.losses.gradient_penalty import gradient_penalty
+from cyclegan_hf.losses.total_variation import total_variation_loss
 from training.config import LossConfig
 from training.verdicts import Verdict, accuracy, fooling_loss, judge, judging_loss, score
 
@@ -155,6 +156,8 @@ def generator_objective(
             terms[f"edge_{direction}"] = edge_consistency_loss(real, fake)
         if config.lambda_color > 0:
             terms[f"color_{direction}"] = color_consistency_loss(real, fake)
+        if config.lambda_tv > 0:
+            terms[f"tv_{direction}"] = total_variation_loss(fake)
     if translations.same_a is not None and translations.same_b is not None:
         terms["identity_a"] = F.l1_loss(translations.same_a, real_a)
         terms["identity_b"] = F.l1_loss(translations.same_b, real_b)
@@ -228,6 +231,7 @@ def term_weights(config: LossConfig, step: int) -> dict[str, float]:
             f"feature_{direction}": config.lambda_feature,
             f"edge_{direction}": config.lambda_edge,
             f"color_{direction}": config.lambda_color,
+            f"tv_{direction}": config.lambda_tv,
             f"quantization_{direction}": config.lambda_quantization,
         }
     return weights

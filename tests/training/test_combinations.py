@@ -73,5 +73,7 @@ def test_the_other_domains_pictures_must_have_the_discriminators_size() -> None:
         generator_b2a=GENERATOR | {"out_padding": 1},
         discriminator=DISCRIMINATOR,
     )
-    with pytest.raises(ValueError, match="`losses.lambda_source` must be 0 where the domains' sizes differ .28 and 32"):
+    with pytest.raises(
+        ValueError, match=r"`losses.lambda_source` must be 0 where the domains' sizes differ \(28 and 32"
+    ):
         build_networks(config)

@@ -278,6 +278,17 @@ def test_feature_edge_and_colour_terms() -> None:
     assert objective.loss.item() == pytest.approx(5 * (1.6 + 0.65) + 2 * (0.2 + 0.35), rel=1e-5)
 
 
+def test_the_total_variation_of_the_translations_is_a_term() -> None:
+    stripes = grey(0.4)
+    stripes[..., 1::2] = -0.4  # from column to column 0.8; through the generators, lines: 0.5 * 0.8 and 1 * 0.8
+    _, objective = objectives_of(
+        lines(), stripes, stripes, LossConfig(lambda_tv=3, lambda_gan=0, lambda_a=0, lambda_b=0)
+    )
+    assert objective.terms["tv_a2b"].item() == pytest.approx(0.4, rel=1e-5)
+    assert objective.terms["tv_b2a"].item() == pytest.approx(0.8, rel=1e-5)
+    assert objective.loss.item() == pytest.approx(3 * 1.2, rel=1e-5)
+
+
 def test_the_penalty_is_the_slope_less_one_squared() -> None:
     # the score is the mean of 2 x over 48 values: a gradient of 2/48 each, so of length 2 / sqrt(48)
     config = LossConfig(lambda_penalty=10, discriminator_scale=0)
