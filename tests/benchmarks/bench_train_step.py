@@ -4,6 +4,9 @@ Plain is the official code's form: fp32, eager, each pass on its own, contiguous
 `--mixed-precision bf16 --compile` does: bf16 autocast, compiled networks, identity and translation in one batch, real
 and fake in one batch. The two take turns in one process, so that a busy machine is busy for both: trust the ratio.
 
+What bounds the tuned step is told last: the arithmetic of its convolutions, how long they take forward and backward,
+and how long the same number of operations takes where the machine is at its best, in a large matrix product.
+
     python tests/benchmarks/bench_train_step.py
     python tests/benchmarks/bench_train_step.py --recipe summer2winter_light --rounds 10
     python tests/benchmarks/bench_train_step.py --recipe mnist2svhn --batch-size 64
@@ -22,6 +25,8 @@ from pathlib import Path
 import torch
 import tyro
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +80,55 @@ def main(
     print(f"tuned: {pairs:,.0f} pairs a minute")
     print(f"ratio: median {statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
     print(f"first tuned step, with compilation: {compiling:.0f} s")
+    print_bounds(plain, tuned, config.run.train_batch_size, device)
+
+
+def print_bounds(plain: Callable[[], None], tuned: Callable[[], None], batch_size: int, device: torch.device) -> None:
+    """Print where the tuned step's time goes, and what no step of its arithmetic could be faster than here."""
+    with FlopCounterMode(display=False) as counter:  # of the plain form: compiled code hides its operators
+        plain()
+    counts = counter.get_flop_counts()["Global"]
+    work = {name: sum(flop for key, flop in counts.items() if matches(str(key))) for name, matches in PASSES.items()}
+    activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
+    with profile(activities=[activity]) as profiler:
+        start = time.perf_counter()
+        tuned()
+        whole = time.perf_counter() - start
+    spent = dict.fromkeys(PASSES, 0.0)
+    for event in profiler.key_averages():
+        microseconds = event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
+        for name, matches in PASSES.items():
+            if matches(event.key):
+                spent[name] += microseconds / 1e6
+    best = matmul_rate(device)
+    for name, seconds in spent.items():
+        if seconds:  # a GPU's kernels have names of their own
+            rate = f"{work[name] / seconds / 1e12:.2f} TFLOP/s"
+            print(f"convolutions, {name}: {seconds:.3f} s of {whole:.3f} s, {work[name] / 1e12:.2f} TFLOP at {rate}")
+    least = sum(work.values()) / best
+    print(
+        f"a matrix product of 4096² in bf16: {best / 1e12:.2f} TFLOP/s; at that rate the convolutions alone take "
+        f"{least:.2f} s: at most {60 * batch_size / least:,.0f} pairs a minute"
+    )
+
+
+PASSES: dict[str, Callable[[str], bool]] = {
+    "forward": lambda name: "convolution" in name and "backward" not in name,
+    "backward": lambda name: "convolution_backward" in name and not name.startswith("autograd"),
+}
+
+
+def matmul_rate(device: torch.device) -> float:
+    """Operations a second in a large bf16 matrix product: the median of several."""
+    size, times = 4096, []
+    left = torch.rand(size, size, device=device).bfloat16()
+    for _ in range(7):
+        start = time.perf_counter()
+        left @ left
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(times)
 
 
 def step(
