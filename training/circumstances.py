@@ -61,6 +61,20 @@ def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             )
 
 
+def warn_of_a_lonely_process(num_processes: int) -> None:
+    """Say so where `accelerate launch` was asked for several processes and started one.
+
+    On processors it does so silently (accelerate 1.15) unless it is told `--multi_gpu`. What gives it away: it names
+    an address for the processes to meet at, and no number of them.
+    """
+    launched = "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ
+    if num_processes == 1 and launched and "WORLD_SIZE" not in os.environ:
+        logger.warning(
+            "The launch asked for several processes and started one. On processors, `accelerate launch --multi_gpu "
+            "--num_processes N` and `torchrun --nproc_per_node N` start N."
+        )
+
+
 def announcement(
     config: TrainConfig,
     accelerator: Any,

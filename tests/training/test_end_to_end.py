@@ -212,6 +212,16 @@ def test_help_shows_an_example(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_launcher_that_starts_one_process_of_two_is_noticed(task: Path) -> None:
+    two = [*LAUNCH, "--num_processes", "2", "--mixed_precision", "no", str(SCRIPT)]
+    complaint = finish(start(
+        two, task, "--recipe", "tiny.yaml", *data_flags(task), "--max-train-steps", 1, "--output-dir", "run"
+    ))  # fmt: skip
+    assert "1 process(es) on cpu" in complaint
+    assert "The launch asked for several processes and started one." in complaint
+
+
+@pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_batch(task: Path) -> None:
     # One large-epsilon step, without pools: see `test_official_step.py`.
     settings = [
