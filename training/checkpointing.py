@@ -7,13 +7,15 @@ checkpoint-<step>/
     config.yaml                the resolved recipe
     run.json                   step, stream positions, versions, threads
     <network>.safetensors      the four networks as they train
-    state.pt                   optimisers, EMA counts, scaler, pools, random numbers (read with `weights_only=True`)
+    state.pt                   optimisers, EMA counts, scaler; of every process its pools, random numbers and networks'
+                               buffers (read with `weights_only=True`)
 ```
 """
 
 import io
 import json
 import logging
+import math
 import pickle
 import random
 import shutil
@@ -24,7 +26,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import distributed, nn
 
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.pipelines.storage import whole_folder
@@ -125,6 +127,21 @@ def check_finite(networks: dict[str, nn.Module]) -> None:
                 raise ValueError(f"`{name}.{key}` holds NaN or infinite values: this step is not saved.")
 
 
+def finite_numbers(values: dict[str, torch.Tensor], step: int, output_dir: Path) -> dict[str, float]:
+    """A step's losses and terms as numbers.
+
+    Raises:
+        FloatingPointError: If one is NaN or infinite; the message names it and the last checkpoint.
+    """
+    numbers = dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
+    wrong = [f"{name} = {number}" for name, number in numbers.items() if not math.isfinite(number)]
+    if wrong:
+        kept = checkpoint_folders(output_dir)
+        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+        raise FloatingPointError(f"Step {step}: {', '.join(wrong)}; stopped, {last}.")
+    return numbers
+
+
 def load_checkpoint(folder: Path, networks: dict[str, nn.Module]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Load the networks in place; returns what `save_checkpoint` got as `run` and `state`.
 
@@ -163,6 +180,22 @@ def remove_leftovers(output_dir: Path, begins: bool = False) -> None:
     for pattern in (".checkpoint-*.tmp", f".{BEST_FOLDER}.*.tmp", f".{output_dir.name}.*.tmp"):
         for folder in output_dir.glob(pattern):
             shutil.rmtree(folder)
+
+
+def of_all_processes(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every process's `state`, in the order of their ranks, for the main process; elsewhere nothing.
+
+    Args:
+        state: This process's, in tensors and plain types.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [state]
+    buffer = io.BytesIO()  # bytes: a tensor would arrive on the device that it left
+    torch.save(state, buffer)
+    main = distributed.get_rank() == 0
+    gathered: list[Any] | None = [None] * distributed.get_world_size() if main else None
+    distributed.gather_object(buffer.getvalue(), gathered)
+    return [torch.load(io.BytesIO(one), weights_only=True, map_location="cpu") for one in gathered or []]
 
 
 def random_state() -> dict[str, Any]:

@@ -6,6 +6,8 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+import torch
+
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,19 @@ class Interruption:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def agreed(self, accelerator: Any, step: int) -> int:
+        """The signal that any process of the run got; 0 for none. All of them get the same answer at the same step.
+
+        Args:
+            accelerator: The run's `accelerate.Accelerator`.
+            step: How many steps are made.
+        """
+        if accelerator.num_processes == 1:
+            return self.number or 0
+        if accelerator.device.type != "cpu" and step % 10:  # asking at each step would stall a GPU's queue
+            return 0
+        return int(accelerator.gather(torch.tensor([self.number or 0], device=accelerator.device)).max())
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:

@@ -158,16 +158,21 @@ class TrainingStep:
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on besides the networks and the pictures, in tensors and plain types."""
+        """What the processes share of all that the next step depends on, besides the networks and the pictures."""
         return {
             "optimizers_g": [optimizer.state_dict() for optimizer in self.optimizers_g],
             "optimizers_d": [optimizer.state_dict() for optimizer in self.optimizers_d],
+        }
+
+    def process_state(self) -> dict[str, Any]:
+        """What is this process's own, in tensors and plain types: pools, random numbers, losses not yet averaged."""
+        return {
             "pools": {key: pool.state_dict() for key, pool in self.pools.items()},
             "random": self.random.get_state(),
             "adaptive": self.adaptive.state_dict() if self.adaptive is not None else None,
         }
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a `state_dict`.
 
         Raises:
@@ -181,6 +186,9 @@ class TrainingStep:
                 )
             for optimizer, saved in zip(optimizers, state[name], strict=True):
                 optimizer.load_state_dict(saved)
+
+    def load_process_state(self, state: dict[str, Any], device: torch.device) -> None:
+        """Take over a `process_state`."""
         for key, pool in self.pools.items():
             pool.load_state_dict(state["pools"][key])
             pool.images = [image.to(device) for image in pool.images]

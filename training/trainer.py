@@ -174,7 +174,7 @@ class Trainer:
                 draws = self._due(run.validation_steps) or (last and run.validation_steps > 0)
                 saves = self._due(run.checkpointing_steps)
                 if logs or draws or saves or self.device.type == "cpu":  # elsewhere, a look at every step would stall
-                    scalars = self._numbers(values)
+                    scalars = checkpointing.finite_numbers(values, self.step, self.output_dir)
                 if logs:
                     record.scalars(self.step, scalars | {"learning_rate": factor * full_rate})
                     bar.set_postfix({"cycle": f"{scalars['cycle_a'] + scalars['cycle_b']:.3f}"})
@@ -185,12 +185,13 @@ class Trainer:
                     self._end_epoch(record, epoch, last)
                 if saves:
                     self.save(f"checkpoint-{self.step}")
-                if not last and (number := self._stop_signal(interruption)):
+                if not last and (number := interruption.agreed(self.accelerator, self.step)):
                     self._stop(number, saved=saves)
         self._finish()
 
     def save(self, name: str, metrics: dict[str, Any] | None = None) -> None:
         """Write a checkpoint of this step, and remove the oldest numbered ones above the limit."""
+        processes = checkpointing.of_all_processes(self._process_state())
         if self.accelerator.is_main_process:
             checkpointing.save_checkpoint(
                 self.output_dir / name,
@@ -202,9 +203,8 @@ class Trainer:
                     "step": self.update.state_dict(),
                     "ema": [ema.state_dict() for ema in self.ema],
                     "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
-                    "random": checkpointing.random_state(),
-                    "watch": self.watch.state_dict(),
                     "plateau": self.plateau.state_dict() if self.plateau else None,
+                    "processes": processes,
                 },
                 metrics=metrics,
             )
@@ -240,20 +240,6 @@ class Trainer:
     def _some_examples(self, domain: int, processor: ImageProcessor) -> Iterator[torch.Tensor]:
         files = self.sources.train["ab"[domain]]
         return some_examples(DomainDataset(files, processor, self.config.data, self.config.run.seed, domain), 64)
-
-    def _numbers(self, values: dict[str, torch.Tensor]) -> dict[str, float]:
-        """A step's losses and terms as numbers.
-
-        Raises:
-            FloatingPointError: If one is NaN or infinite.
-        """
-        numbers = dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
-        wrong = [f"{name} = {number}" for name, number in numbers.items() if not math.isfinite(number)]
-        if wrong:
-            kept = checkpointing.checkpoint_folders(self.output_dir)
-            last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-            raise FloatingPointError(f"Step {self.step}: {', '.join(wrong)}; stopped, {last}.")
-        return numbers
 
     def _sample(self, record: Record) -> None:
         if not self.accelerator.is_main_process:
@@ -294,15 +280,6 @@ class Trainer:
             document = metrics_document(self.watch.protocol(), scores, self.step, epoch, selected=True)
             self.save(checkpointing.BEST_FOLDER, document)
         return scores
-
-    def _stop_signal(self, interruption: Interruption) -> int:
-        """The signal that asks this run to stop; 0 without one. All processes get the same answer."""
-        number = interruption.number or 0
-        if self.accelerator.num_processes == 1:
-            return number
-        if self.device.type != "cpu" and self.step % 10:  # asking each step would stall a GPU's queue
-            return 0
-        return int(self.accelerator.gather(torch.tensor([number], device=self.device)).max())
 
     def _stop(self, number: int, saved: bool) -> NoReturn:
         """Leave a checkpoint of this step, and the loop."""
@@ -353,18 +330,35 @@ class Trainer:
             raise ValueError(
                 f"`data.normalization` cannot be {self.config.data.normalization}: {checkpoint} began with {began}."
             )
-        self.update.load_state_dict(state["step"], self.device)
+        self.update.load_state_dict(state["step"])
         for ema, saved in zip(self.ema, state["ema"], strict=True):
             ema.load_state_dict(saved)
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.watch.load_state_dict(state["watch"])
         if self.plateau and state["plateau"]:
             self.plateau.load_state_dict(state["plateau"])
-        checkpointing.set_random_state(state["random"])
+        if (rank := self.accelerator.process_index) < len(state["processes"]):
+            self._load_process_state(state["processes"][rank])
         self.step, self.seconds = run["step"], run["seconds"]
         warn_of_changes(run, self._circumstances())
         return run["positions"]
+
+    def _process_state(self) -> dict[str, Any]:
+        """What is this process's own: no other one has seen the same pictures."""
+        return {
+            "step": self.update.process_state(),
+            "watch": self.watch.state_dict(),
+            "buffers": {name: dict(network.named_buffers()) for name, network in vars(self.raw).items()},
+            "random": checkpointing.random_state(),
+        }
+
+    def _load_process_state(self, state: dict[str, Any]) -> None:
+        self.update.load_process_state(state["step"], self.device)
+        self.watch.load_state_dict(state["watch"])
+        for name, buffers in state["buffers"].items():
+            for key, buffer in getattr(self.raw, name).named_buffers():
+                buffer.copy_(buffers[key])
+        checkpointing.set_random_state(state["random"])
 
     def _run_facts(self) -> dict[str, Any]:
         """What a checkpoint records of the run besides its weights."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(task: Path) -> None:
         torch.load(folder / f"checkpoint-{STEPS}" / "training_state" / "state.pt", weights_only=True)
         for folder in (first, second)
     ]
-    assert set(states[0]) == {"step", "ema", "scaler", "random", "watch", "plateau"}
+    assert set(states[0]) == {"step", "ema", "scaler", "plateau", "processes"}
     for part in states[0]:
         assert identical(states[0][part], states[1][part]), part
     for name in ("log.jsonl", "epochs.jsonl", "report.md"):
@@ -242,6 +243,29 @@ def test_two_processes_are_one_with_twice_the_batch(task: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norm_type", ["instance", "batch"])
+def test_two_interrupted_processes_go_on_as_if_they_had_not_been(task: Path, norm_type: str) -> None:
+    write_recipe(
+        task / "two.yaml",
+        run={"max_train_steps": 12, "checkpointing_steps": 7, "image_pool_size": 3, "validation_steps": 0},
+        generator={"norm_type": norm_type, "dropout_prob": 0.5},
+        discriminator={"norm_type": norm_type},
+        losses={"adaptive": "dwa"},
+        data={"num_workers": 1},
+    )
+    recipe = ["--recipe", "two.yaml", *data_flags(task)]
+    finish(start(TWO_PROCESSES, task, *recipe, "--output-dir", "unbroken"))
+    finish(start(TWO_PROCESSES, task, *recipe, "--output-dir", "broken", "--max-train-steps", 7))
+    shutil.rmtree(task / "broken" / "generator_a2b")  # a finished pipeline is not to be gone on with
+    (task / "broken" / "model_index.json").unlink()
+    go_on = ["--resume-from-checkpoint", "latest", "--max-train-steps", 12]
+    finish(start(TWO_PROCESSES, task, "--output-dir", "broken", *go_on))
+    for name in ("generator_a2b", "generator_b2a"):
+        files = [task / run / name / "diffusion_pytorch_model.safetensors" for run in ("unbroken", "broken")]
+        assert files[0].read_bytes() == files[1].read_bytes(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm_type", ["instance", "batch"])
 def test_two_processes_train_for_a_while(task: Path, norm_type: str) -> None:
     write_recipe(
         task / "two.yaml",
@@ -252,7 +276,12 @@ def test_two_processes_train_for_a_while(task: Path, norm_type: str) -> None:
     )
     finish(start(TWO_PROCESSES, task, "--recipe", "two.yaml", *data_flags(task), "--output-dir", "run"))
     state = torch.load(task / "run" / "checkpoint-6" / "training_state" / "state.pt", weights_only=True)
-    assert all(len(state["pools"][key]["images"]) == 12 for key in ("a", "b"))  # six steps of two on this process
+    pools = [process["step"]["pools"] for process in state["processes"]]
+    assert len(pools) == 2
+    for key in ("a", "b"):  # six steps of two on each process
+        first, second = (torch.stack(pool[key]["images"]) for pool in pools)
+        assert first.shape == second.shape == (12, 3, 32, 32)
+        assert not torch.equal(first, second)
     finish(start(
         TWO_PROCESSES, task, "--output-dir", "run", "--resume-from-checkpoint", "latest", "--max-train-steps", 8
     ))  # fmt: skip
