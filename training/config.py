@@ -66,7 +66,7 @@ class RunConfig:
     """`latest`, or the path of a checkpoint of this run: goes on where it stopped."""
     warm_start: str | None = None
     """Weights to start from: a folder or Hub id of ours, or a folder of official `*_net_G_A.pth` files. Instance norm
-    is folded into the convolutions where the recipe's generators are the same with `norm_type: none`."""
+    is folded into the convolutions where the recipe's networks are the same with `norm_type: none`."""
     report_to: Literal["tensorboard", "none"] = "tensorboard"
     """Tracker for scalars and samples. The JSONL log is always written."""
 

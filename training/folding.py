@@ -1,4 +1,4 @@
-"""Instance norm turned into fixed numbers: the start of a generator without norms.
+"""Instance norm turned into fixed numbers: the start of a network without norms.
 
 Instance norm lets a generator shift a whole channel by one extreme spot, which is seen as a dark speck (Karras et
 al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", section 2), and makes a picture's part depend on the

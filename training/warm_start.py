@@ -12,7 +12,9 @@ from torch import nn
 from cyclegan_hf.conversion import OFFICIAL_NAMES, load_official_network, role_kind
 from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
-from training.checkpointing import STATE_FOLDER
+from training.builders import build_networks
+from training.checkpointing import CONFIG_NAME, STATE_FOLDER
+from training.config import TrainConfig
 from training.folding import fold_instance_norm
 from training.objectives import Networks
 
@@ -28,7 +30,7 @@ def load_weights(networks: Networks, source: str, examples: Examples) -> None:
     """Load weights into the networks in place; optimisers, schedule and steps start anew.
 
     A pipeline gives the generators it has (the averaged ones, where EMA was on), a checkpoint of ours the
-    discriminators too. What the source lacks starts afresh. Generators with instance norm become such without norm,
+    discriminators too. What the source lacks starts afresh. Networks with instance norm become such without norm,
     where the recipe's have none: see `training/folding.py`.
 
     Args:
@@ -40,12 +42,12 @@ def load_weights(networks: Networks, source: str, examples: Examples) -> None:
     Raises:
         ValueError: If there is nothing of ours or of the official code at `source`, or its shapes differ.
     """
-    weights, processors = _read(source)
+    weights, processors = _read(source, networks)
     for name, found in weights.items():
         network = getattr(networks, name)
         if isinstance(found, nn.Module):
             if _is_to_be_folded(found, network):
-                domain = ("generator_a2b", "generator_b2a").index(name)
+                domain = 0 if name in ("generator_a2b", "discriminator_a") else 1  # what it looks at
                 found = fold_instance_norm(found.float(), examples(domain, processors[domain]))
                 logger.info("%s: instance norm folded into its convolutions.", name)
             else:
@@ -57,7 +59,7 @@ def load_weights(networks: Networks, source: str, examples: Examples) -> None:
             logger.warning("%s has no weights for %s, which starts afresh.", source, name)
 
 
-def _read(source: str) -> tuple[dict[str, Any], tuple[ImageProcessor, ImageProcessor]]:
+def _read(source: str, networks: Networks) -> tuple[dict[str, Any], tuple[ImageProcessor, ImageProcessor]]:
     """What the source has by role, networks or state dicts, and the processors of both domains' pictures."""
     folder = Path(source)
     if files := _official_files(folder):
@@ -79,6 +81,10 @@ def _read(source: str) -> tuple[dict[str, Any], tuple[ImageProcessor, ImageProce
         file = folder / STATE_FOLDER / f"{name}.safetensors"
         if file.is_file():
             found[name] = load_file(file)
+            if getattr(networks, name).config.get("norm_type") == "none":  # then it matters what norm it had
+                trained = build_networks(TrainConfig.from_yaml(folder / STATE_FOLDER / CONFIG_NAME))
+                _load(getattr(trained, name), found[name], name, source)
+                found[name] = getattr(trained, name)
     return found, (pipeline.image_processor_a, pipeline.image_processor_b)
 
 
