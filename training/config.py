@@ -16,7 +16,7 @@ import yaml
 
 from training.data.config import DataConfig
 from training.limits import check_least
-from training.strict_yaml import build, plain
+from training.strict_yaml import build, parse, plain
 
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -325,7 +325,7 @@ class TrainConfig:
                 or no YAML mapping.
         """
         try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            content = parse(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise ValueError(f"Expected a recipe at {path}, found no file.") from error
         except (OSError, UnicodeError) as error:

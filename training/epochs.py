@@ -23,10 +23,10 @@ class RunningMeans:
         self._mean = torch.zeros(0)
 
     def add(self, values: dict[str, torch.Tensor]) -> None:
-        """Take in a step's scalars, of the same names each time."""
+        """Take in a step's scalars; where the names change, as in a run resumed with other losses, begin anew."""
         now = torch.stack([value.detach().float() for value in values.values()])
-        if self.count == 0:
-            self.names, self._mean = list(values), torch.zeros_like(now)
+        if self.count == 0 or list(values) != self.names:
+            self.names, self._mean, self.count = list(values), torch.zeros_like(now), 0
         self.count += 1
         self._mean = self._mean + (now - self._mean.to(now.device)) / self.count
 

@@ -6,6 +6,31 @@ import types
 import typing
 from typing import Any, Literal
 
+import yaml
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML, in which a mapping has each key once: PyYAML takes the last of several without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping, or an error that names the second of two equal keys and its line."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"`{key}` stands there twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def parse(text: str) -> Any:
+    """What YAML says.
+
+    Raises:
+        yaml.YAMLError: If it is none, or a mapping has a key twice.
+    """
+    return yaml.load(text, Loader=_Loader)
+
 
 def build(cls: type, content: Any, key: str = "") -> Any:
     """An instance of a dataclass from a mapping.

@@ -75,6 +75,20 @@ def test_a_value_of_another_type_is_refused(tmp_path: Path, text: str, message: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("run: {seed: 1}\nrun: {seed: 2}", "`run` stands there twice"),
+        ("losses:\n  lambda_a: 1\n  lambda_a: 2", "`lambda_a` stands there twice"),
+    ],
+)
+def test_a_key_that_stands_there_twice_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        read(tmp_path, text)
+    assert f"line {text.count(chr(10)) + 1}, column" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
         ("run: {train_batch_size: 0}", "`train_batch_size` must be at least 1, got 0."),
         ("run: {gradient_accumulation_steps: 0}", "`gradient_accumulation_steps` must be at least 1, got 0."),
         ("run: {max_train_steps: 0}", "`max_train_steps` must be at least 1, got 0."),

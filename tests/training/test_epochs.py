@@ -26,6 +26,15 @@ def test_means_are_over_the_steps_since_the_last_reset() -> None:
     assert means.count == 3
 
 
+def test_means_begin_anew_where_a_resumed_run_has_other_losses() -> None:
+    means = RunningMeans()
+    means.add({"x": torch.tensor(9.0), "y": torch.tensor(1.0)})
+    for value in (2.0, 4.0):
+        means.add({"x": torch.tensor(value), "z": torch.tensor(value), "y": torch.tensor(0.0)})
+    assert means.means() == {"x": pytest.approx(3), "z": pytest.approx(3), "y": 0}
+    assert means.count == 2
+
+
 def test_the_reports_figures() -> None:
     # The course report's final row, which these inputs would give with its weights (cycle 10, adversarial 2):
     # Disc. 0.322, Gen. 0.726, Cycle 1.042, total 2.090.
