@@ -104,7 +104,7 @@ def test_a_run_with_a_plateau_and_adaptive_weights_resumes_in_the_middle_of_an_e
         for name in ("run", "unbroken")
     ]
     assert identical(*states)
-    assert states[0]["watch"]["epoch"]["count"] == 1  # one step into the fourth epoch
+    assert states[0]["processes"][0]["watch"]["epoch"]["count"] == 1  # one step into the fourth epoch
 
 
 def test_the_best_is_replaced_whole(tmp_path: Path) -> None:
