@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -146,6 +147,8 @@ class Trainer:
         full_rate = self.config.optimizer.learning_rate
         started = time.monotonic() - self.seconds
         with (
+            closing(self.streams["a"]),
+            closing(self.streams["b"]),
             Interruption() as interruption,
             tqdm(
                 total=self.total_steps,

@@ -1,6 +1,7 @@
 """The page as visitors meet it: a process of its own, and Chromium in front of it."""
 
 import contextlib
+import multiprocessing
 import os
 import re
 import shutil
@@ -95,6 +96,8 @@ def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS, timeout=PATIENCE * 1000)
         yield browser
+        # A process forked while the browser ran holds its pipe open, and closing would wait for that process.
+        assert multiprocessing.active_children() == []
         browser.close()
 
 

@@ -18,7 +18,7 @@ from cyclegan_hf.image_io import open_image
 from cyclegan_hf.image_processor import ImageProcessor
 from training.data.config import DataConfig
 from training.data.transforms import augment
-from training.interruption import leave_signals_to_the_main_process
+from training.interruption import end_workers_at_exit, leave_signals_to_the_main_process
 
 
 logger = logging.getLogger(__name__)
@@ -162,6 +162,7 @@ class DomainStream:
         order = dataset.domain if order_domain is None else order_domain
         keys = StreamBatches(len(dataset), batch_size, dataset.seed, order, start, rank, num_processes)
         workers = dataset.config.num_workers
+        end_workers_at_exit()
         loader = DataLoader(
             dataset,
             batch_sampler=keys,
@@ -171,7 +172,7 @@ class DomainStream:
             worker_init_fn=leave_signals_to_the_main_process,
             generator=torch.Generator(),  # a loader draws a number at its start: not from the networks' generator
         )
-        self._batches = iter(loader)
+        self._batches: Iterator[Example] = iter(loader)
 
     def __next__(self) -> torch.Tensor:
         """The next batch, `(batch_size, channels, size, size)` in model space.
@@ -185,6 +186,7 @@ class DomainStream:
         self._bad |= new
         share = self.dataset.config.max_bad_share
         if batch is None or len(self._bad) > max(1, share * len(self.dataset)):
+            self.close()  # now: the error's traceback may keep this stream for long
             raise ValueError(
                 f"{len(self._bad)} of {len(self.dataset)} pictures could not be read, more than `data.max_bad_share` "
                 f"({share:g}) allows: {'; '.join(list(self._bad.values())[-3:])}"
@@ -192,3 +194,7 @@ class DomainStream:
         for number, fault in enumerate(new.values(), start=len(self._bad) - len(new) + 1):
             logger.warning("Skipped a picture (%d of this domain so far): %s", number, fault)
         return batch
+
+    def close(self) -> None:
+        """End the workers. There is no next batch then."""
+        self._batches = iter(())
