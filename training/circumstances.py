@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from training.config import TrainConfig
+from training.config import RunConfig, TrainConfig
 from training.data.sources import Sources
 
 
@@ -47,6 +47,25 @@ def circumstances(config: TrainConfig, accelerator: Any, sources: Sources, batch
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
+
+
+def prepare_processor(run: RunConfig, precision: str) -> None:
+    """Share the cores out, and settle what a processor does otherwise than a GPU.
+
+    Args:
+        run: The settings; the layout may be changed.
+        precision: The arithmetic, as accelerate calls it.
+
+    Raises:
+        ValueError: If it is fp16.
+    """
+    if precision == "fp16":  # accelerate would train in fp32 without a word
+        raise ValueError("`mixed_precision: fp16` needs a GPU; a processor takes bf16 or no.")
+    if run.compile and precision == "bf16" and not run.channels_last:
+        # torch 2.13: compiled in the other layout, the paper's step at 256² has gradients that are not numbers.
+        logger.info("`channels_last` too, as always where a processor runs compiled networks in bf16.")
+        run.channels_last = True
+    torch.set_num_threads(run.num_threads or cores_of_this_process())
 
 
 def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

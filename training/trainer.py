@@ -25,7 +25,7 @@ from training.card import model_card
 from training.circumstances import (
     announcement,
     circumstances,
-    cores_of_this_process,
+    prepare_processor,
     warn_of_a_lonely_process,
     warn_of_changes,
 )
@@ -85,9 +85,7 @@ class Trainer:
         )
         self.device = self.accelerator.device
         if self.device.type == "cpu":
-            if self.accelerator.mixed_precision == "fp16":  # accelerate would train in fp32 without a word
-                raise ValueError("`mixed_precision: fp16` needs a GPU; a processor takes bf16 or no.")
-            torch.set_num_threads(run.num_threads or cores_of_this_process())
+            prepare_processor(run, self.accelerator.mixed_precision)
         self.layout = torch.channels_last if run.channels_last else torch.contiguous_format
         self.raw = networks  # as they are saved: before anything wraps them
         for network in [*networks.generators, *networks.discriminators]:

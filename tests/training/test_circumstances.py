@@ -1,10 +1,13 @@
-"""What a run says of what it runs on."""
+"""What a run says of what it runs on, and what a processor is told before it begins."""
 
 import logging
+from collections.abc import Iterator
 
 import pytest
+import torch
 
-from training.circumstances import warn_of_a_lonely_process
+from training.circumstances import prepare_processor, warn_of_a_lonely_process
+from training.config import RunConfig
 
 
 LAUNCHED = {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"}
@@ -34,3 +37,32 @@ def test_one_process_where_several_were_asked_for(
     with caplog.at_level(logging.WARNING):
         warn_of_a_lonely_process(num_processes)
     assert ("The launch asked for several processes and started one." in caplog.text) == warned
+
+
+@pytest.fixture(autouse=True)
+def _same_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("compiled", "precision", "channels_last"),
+    [(True, "bf16", True), (True, "no", False), (False, "bf16", False)],
+)
+def test_compiled_bf16_is_in_the_layout_whose_gradients_are_numbers(
+    compiled: bool, precision: str, channels_last: bool
+) -> None:
+    run = RunConfig(compile=compiled)
+    prepare_processor(run, precision)
+    assert run.channels_last == channels_last
+
+
+def test_threads_are_what_the_run_asks_for() -> None:
+    prepare_processor(RunConfig(num_threads=1), "no")
+    assert torch.get_num_threads() == 1
+
+
+def test_half_precision_needs_a_gpu() -> None:
+    with pytest.raises(ValueError, match="`mixed_precision: fp16` needs a GPU"):
+        prepare_processor(RunConfig(), "fp16")
