@@ -134,6 +134,22 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
         """The smallest height and width: a reflection needs more pixels than it mirrors, a norm more than one."""
         return max(2 * self.size_multiple, self.config["in_padding"] + 1)
 
+    @property
+    def receptive_radius(self) -> int | None:
+        """How far an output pixel sees in each direction, in pixels (in evaluation mode); `None`: without limit.
+
+        An instance norm looks at the whole picture. Without one, a part of a picture that is cut with this margin is
+        translated as in the whole.
+        """
+        if self.config["norm_type"] == "instance":
+            return None
+        levels = len(self.down_blocks)
+        ends = 2 * 3  # the 7×7 convolutions
+        down = sum(2**level for level in range(levels))
+        blocks = 2 * len(self.mid_blocks) * 2**levels
+        up = sum(2 ** (level + 1) for level in range(levels))  # at most one pixel of the coarser side
+        return ends + down + blocks + up
+
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> GeneratorOutput | tuple[torch.Tensor]:
         """Translate pictures.
 
