@@ -31,21 +31,27 @@ MAY_IMPORT = {
     "losses": {"luma"},
     "metrics": {"luma"},
     "pipelines": {
-        *("conversion_files", "conversion_networks", "errors", "image_io", "image_processor", "models"),
+        *("conversion_files", "conversion_networks", "errors", "image_io", "image_processor", "models", "saved_files"),
         *TO_AND_FROM_THE_HUB,
     },
     **dict.fromkeys(
-        JOBS, {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines"} | JOBS
+        JOBS,
+        {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines", "saved_files"} | JOBS,
     ),
     "background": {"image_io", "picture_files"},
     "conversion_files": set(),
     "conversion_networks": {"conversion_files", "conversion_layout", "conversion_parity", "models"},
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models
+    "hub_data": {"errors", "hub_upload", "image_io", "picture_files"},
     "picture_files": set(),
+    "saved_files": {"errors"},
+    "wheel": set(),
+    "cli_hub": HUB,
     "cli_arguments": set(),
     "cli": {
         "cli_arguments",
+        "cli_hub",
         "errors",
         "image_io",
         "image_processor",

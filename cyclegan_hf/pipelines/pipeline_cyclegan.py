@@ -23,14 +23,8 @@ from cyclegan_hf.image_io import iterate_images
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
 from cyclegan_hf.models.publishing import PushMixin
 from cyclegan_hf.pipelines.official import official_arguments
-from cyclegan_hf.pipelines.storage import (
-    INDEX_NAME,
-    cast,
-    find_folder,
-    load_component,
-    read_json,
-    whole_folder,
-)
+from cyclegan_hf.pipelines.storage import cast, find_folder, load_component, whole_folder
+from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
 
 logger = logging.getLogger(__name__)

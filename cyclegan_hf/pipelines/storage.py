@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import json
 import os
 import shutil
 import uuid
@@ -19,10 +18,10 @@ from safetensors.torch import load_file
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub_download import RepoFiles
 from cyclegan_hf.hub_errors import HubError
+from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
 
 PRETRAINED_FOLDER = Path(__file__).parents[1] / "pretrained"
-INDEX_NAME = "model_index.json"
 _MODELS_PACKAGE = "cyclegan_hf.models."
 _QUOTED = 300  # characters of another library's message
 
@@ -107,17 +106,6 @@ def _fetch(
 
 def _official(folder: Path) -> bool:
     return next(folder.glob("*_net_G*.pth"), None) is not None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: expected a JSON file ({one_line(error, _QUOTED)})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content
 
 
 def load_component(folder: Path, class_path: Any, variant: str | None, dtype: torch.dtype) -> Any:
