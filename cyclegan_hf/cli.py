@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from cyclegan_hf.cli_arguments import bind_verb
+from cyclegan_hf.cli_hub import dataset, info, push, push_space
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, PictureFile, plan_pictures, save_picture
 
@@ -30,6 +31,7 @@ def translate(
     model: str | None = None,
     revision: str | None = None,
     subfolder: str | None = None,
+    official: bool = False,
     size: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SIDE | HEIGHT WIDTH", help_behavior_hint="")] = (),
     batch_size: int = 1,
     device: str | None = None,
@@ -57,6 +59,7 @@ def translate(
         model: Folder or Hub id of a pipeline; by default the weights that come with the library.
         revision: Branch, tag or commit on the Hub.
         subfolder: Where the pipeline is inside the folder or the repository.
+        official: The model is of the official code (latest_net_G_A.pth and its like): convert it on the way.
         size: Translate at a size that fits into this one, and resize the results back: less memory and time for large
             pictures, less detail. By default each picture's own size, or the model's where it is bound to one.
         batch_size: The most pictures to translate at once; those of different sizes never share a batch.
@@ -80,7 +83,7 @@ def translate(
         from tqdm.contrib.logging import logging_redirect_tqdm
 
         from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
-    pipeline = CycleGANPipeline.from_pretrained(model, revision=revision, subfolder=subfolder)
+    pipeline = CycleGANPipeline.from_pretrained(model, revision=revision, subfolder=subfolder, official=official)
     pipeline.to(_device(device))
     if fast:
         pipeline.optimize()
@@ -163,7 +166,14 @@ def convert(
 
 
 DESCRIPTION = "Translate pictures between two domains with CycleGAN. `cyclegan-hf VERB --help` tells more of a verb."
-VERBS: dict[str, Callable[..., int]] = {"translate": translate, "convert": convert}
+VERBS: dict[str, Callable[..., int]] = {
+    "translate": translate,
+    "convert": convert,
+    "push": push,
+    "push-space": push_space,
+    "dataset": dataset,
+    "info": info,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

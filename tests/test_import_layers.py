@@ -14,28 +14,44 @@ import cyclegan_hf
 ROOT = Path(__file__).resolve().parents[1]
 
 # What a part of the library may import from the others: `cli` stands on the jobs, they on the pipelines.
-CONVERSION = {"conversion", "conversion_files", "conversion_layout", "conversion_parity"}
-JOBS = {*CONVERSION, "evaluation", "export", "hub", "video", "background"}
+CONVERSION = {"conversion", "conversion_networks", "conversion_files", "conversion_layout", "conversion_parity"}
+HUB = {"hub", "hub_data", "hub_info", "hub_space"}
+TO_AND_FROM_THE_HUB = {"hub_errors", "hub_download", "hub_upload", "hub_card"}  # below the pipelines, which push too
+JOBS = {*CONVERSION, *HUB, *TO_AND_FROM_THE_HUB, "evaluation", "export", "video", "background", "wheel"}
 MAY_IMPORT = {
     "errors": set(),
     "luma": set(),
     "image_io": {"errors"},
     "image_processor": {"image_io", "luma"},
-    "models": set(),
+    "hub_errors": {"errors"},
+    "hub_download": {"hub_errors"},
+    "hub_upload": {"hub_errors"},
+    "hub_card": {"errors"},
+    "models": {"hub_card", "hub_download", "hub_upload"},
     "losses": {"luma"},
     "metrics": {"luma"},
-    "pipelines": {"errors", "image_io", "image_processor", "models"},
+    "pipelines": {
+        *("conversion_files", "conversion_networks", "errors", "image_io", "image_processor", "models", "saved_files"),
+        *TO_AND_FROM_THE_HUB,
+    },
     **dict.fromkeys(
-        JOBS, {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines"} | JOBS
+        JOBS,
+        {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines", "saved_files"} | JOBS,
     ),
     "background": {"image_io", "picture_files"},
     "conversion_files": set(),
+    "conversion_networks": {"conversion_files", "conversion_layout", "conversion_parity", "models"},
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models
+    "hub_data": {"errors", "hub_upload", "image_io", "picture_files"},
     "picture_files": set(),
+    "saved_files": {"errors"},
+    "wheel": set(),
+    "cli_hub": HUB,
     "cli_arguments": set(),
     "cli": {
         "cli_arguments",
+        "cli_hub",
         "errors",
         "image_io",
         "image_processor",
@@ -48,7 +64,7 @@ MAY_IMPORT = {
 }
 
 # What several architectures share. Any other module of `models` is an architecture, and these are all it may import.
-MODEL_BLOCKS = {"checks", "layers", "attention", "vector_quantizer", "outputs", "initialization"}
+MODEL_BLOCKS = {"checks", "layers", "attention", "vector_quantizer", "outputs", "initialization", "publishing"}
 
 # Other packages.
 NOWHERE = {"transformers", "torchvision"}

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 
-from cyclegan_hf.pipelines.storage import INDEX_NAME, whole_folder
+from cyclegan_hf.pipelines.storage import whole_folder
+from cyclegan_hf.saved_files import INDEX_NAME
 from training.checkpointing import BEST_FOLDER, STAGES_NAME, STATE_FOLDER, find_checkpoint
 from training.config import StageConfig, TrainConfig
 from training.data.sources import load_sources

@@ -21,9 +21,10 @@ from cyclegan_hf.models.layers import (
     make_norm,
 )
 from cyclegan_hf.models.outputs import GeneratorOutput
+from cyclegan_hf.models.publishing import NetworkMixin
 
 
-class ResnetGenerator(ModelMixin, ConfigMixin):
+class ResnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
     """ResNet generator (Zhu et al. 2017, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", appendix 7.2).
 
     A 7×7 convolution, a strided 3×3 convolution per further entry of `block_out_channels`, residual blocks at the

@@ -18,16 +18,13 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
+from cyclegan_hf.hub_card import bare_facts, pipeline_card
 from cyclegan_hf.image_io import iterate_images
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
-from cyclegan_hf.pipelines.storage import (
-    INDEX_NAME,
-    cast,
-    find_folder,
-    load_component,
-    read_json,
-    whole_folder,
-)
+from cyclegan_hf.models.publishing import PushMixin
+from cyclegan_hf.pipelines.official import official_arguments
+from cyclegan_hf.pipelines.storage import cast, find_folder, load_component, whole_folder
+from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
 
 logger = logging.getLogger(__name__)
@@ -53,7 +50,7 @@ class CycleGANPipelineOutput(BaseOutput):
     sizes: list[tuple[int, int]] | None = None
 
 
-class CycleGANPipeline(DiffusionPipeline):
+class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
     """Translates pictures between two domains, a and b (Zhu et al. 2017, "Unpaired Image-to-Image Translation").
 
     Either generator may be missing: such a pipeline translates in one direction. The domains' names and what turns
@@ -210,6 +207,7 @@ class CycleGANPipeline(DiffusionPipeline):
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         force_download: bool = False,
+        official: bool = False,
         **unknown: Any,
     ) -> Self:
         """Loads a pipeline, in evaluation mode, from safetensors files only.
@@ -225,6 +223,8 @@ class CycleGANPipeline(DiffusionPipeline):
             cache_dir: where downloads are kept.
             local_files_only: use what was downloaded before, and no network.
             force_download: download again.
+            official: the files are the official code's (`latest_net_G_A.pth` and `latest_net_G_B.pth`, or
+                `latest_net_G.pth`): convert them on the way.
             **unknown: refused.
 
         Raises:
@@ -237,16 +237,17 @@ class CycleGANPipeline(DiffusionPipeline):
             name = next(iter(unknown))
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
             raise ValueError(f"unknown keyword `{name}`; the nearest valid one is `{nearest}`")
-        folder = find_folder(
-            pretrained_model_name_or_path,
-            _GENERATORS,
-            subfolder=subfolder,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            force_download=force_download,
-        )
+        hub = {
+            "revision": revision,
+            "token": token,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+            "force_download": force_download,
+        }
+        model = pretrained_model_name_or_path
+        if official:
+            return cls(**official_arguments(model, dtype, subfolder=subfolder, variant=variant, **hub))
+        folder = find_folder(model, _GENERATORS, subfolder=subfolder, variant=variant, **hub)
         index = read_json(folder / INDEX_NAME)
         if index.get("_class_name") != cls.__name__:
             raise ValueError(f"{folder}: expected a saved {cls.__name__}, got {index.get('_class_name')!r}")
@@ -305,6 +306,13 @@ class CycleGANPipeline(DiffusionPipeline):
                 generator.compile()
             logger.info("%s on %s: %s, %s%s", name, device, chosen, layout, ", compiled" if compile else "")
         return self
+
+    def _card(self) -> str:
+        generators = {name: getattr(self, name) for name in _GENERATORS if getattr(self, name) is not None}
+        return pipeline_card(bare_facts(self.config["domain_a"], self.config["domain_b"], generators))
+
+    def _marker(self) -> tuple[str, str]:
+        return INDEX_NAME, f'"{type(self).__name__}"'
 
     def _domains(self, direction: str) -> tuple[Domain, Domain]:
         domain_a, domain_b = self.config["domain_a"], self.config["domain_b"]
