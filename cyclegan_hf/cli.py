@@ -8,8 +8,10 @@ import contextlib
 import functools
 import gc
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,6 +36,7 @@ def translate(
     official: bool = False,
     size: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SIDE | HEIGHT WIDTH", help_behavior_hint="")] = (),
     batch_size: int = 1,
+    backend: Literal["auto", "torch", "onnx", "openvino"] = "auto",
     device: str | None = None,
     fast: bool = False,
     cycle: bool = False,
@@ -63,8 +66,10 @@ def translate(
         size: Translate at a size that fits into this one, and resize the results back: less memory and time for large
             pictures, less detail. By default each picture's own size, or the model's where it is bound to one.
         batch_size: The most pictures to translate at once; those of different sizes never share a batch.
-        device: Such as cpu, cuda or cuda:1; by default the accelerator that there is, or else cpu.
-        fast: Compute in bfloat16 where the hardware does; results then differ in the last bits.
+        backend: What computes. auto: ONNX Runtime, which starts sooner, where the model has an exported graph and no
+            accelerator is there; else torch. Their results differ in the last bits.
+        device: For torch, such as cpu, cuda or cuda:1; by default the accelerator that there is, or else cpu.
+        fast: With torch, compute in bfloat16 where the hardware does; results then differ in the last bits.
         cycle: Also save each translation translated back, as name_cycle beside name.
         rounding: Of pixel values: nearest, or truncate as the official code does.
         format: Of the results. keep: JPEG, PNG and WebP stay what they are, any other becomes PNG. JPEG and WebP are
@@ -82,11 +87,7 @@ def translate(
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-        from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
-    pipeline = CycleGANPipeline.from_pretrained(model, revision=revision, subfolder=subfolder, official=official)
-    pipeline.to(_device(device))
-    if fast:
-        pipeline.optimize()
+    pipeline = _open_pipeline(backend, device, fast, model, revision=revision, subfolder=subfolder, official=official)
     pipeline.set_progress_bar_config(disable=True)  # one bar over all pictures instead
     run = functools.partial(
         pipeline, direction=direction, return_cycle=cycle, size=box, batch_size=batch_size, rounding=rounding
@@ -277,6 +278,33 @@ def _box(size: tuple[int, ...]) -> tuple[int, int] | None:
         case (height, width) if height > 0 and width > 0:
             return height, width
     raise ValueError(f"`--size` must be one positive number or two, got {' '.join(map(str, size))}")
+
+
+def _open_pipeline(backend: str, device: str | None, fast: bool, model: str | None, **where: Any) -> Any:
+    """The pipeline on what is to compute it."""
+    official = where.pop("official")
+    plain = not (device or fast or official)
+    if backend in ("onnx", "openvino") and not plain:
+        raise ValueError(
+            f"`--backend {backend}` takes neither `--device`, `--fast` nor `--official`: they are torch's"
+        )
+    accelerated = sys.platform == "darwin" or shutil.which("nvidia-smi") is not None
+    if backend == "auto" and plain and not accelerated and find_spec("onnxruntime"):
+        from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline, NoGraphError
+
+        with contextlib.suppress(NoGraphError):
+            return ExportedPipeline.from_pretrained(model, **where)
+    if backend in ("onnx", "openvino"):
+        from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline
+
+        return ExportedPipeline.from_pretrained(model, backend, **where)  # type: ignore[arg-type]
+    with _many_imports():
+        from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+    pipeline = CycleGANPipeline.from_pretrained(model, official=official, **where)
+    pipeline.to(_device(device))
+    if fast:
+        pipeline.optimize()
+    return pipeline
 
 
 def _device(name: str | None) -> Any:

@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save
 import cyclegan_hf
 from cyclegan_hf.hub_card import bare_facts, pipeline_card, published_card
 from cyclegan_hf.hub_upload import Published, Target, open_repo, upload
+from cyclegan_hf.pipelines.folders import weights_name
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
-from cyclegan_hf.pipelines.storage import weights_name
 from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
 

@@ -10,7 +10,8 @@ import torch
 
 from cyclegan_hf.conversion_networks import convert_networks, roles
 from cyclegan_hf.hub_download import RepoFiles
-from cyclegan_hf.pipelines.storage import cast, is_hub_id
+from cyclegan_hf.pipelines.folders import is_hub_id
+from cyclegan_hf.pipelines.storage import cast
 
 
 _NAMES = ("G_A", "G_B", "G")

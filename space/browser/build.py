@@ -27,8 +27,9 @@ sys.path.append(str(HERE.parents[1]))  # a checkout that is not installed builds
 
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.errors import one_line  # noqa: E402
-from cyclegan_hf.export import GRAPH_NAME, WEIGHTS_NAME, export_onnx  # noqa: E402
-from cyclegan_hf.pipelines.storage import find_folder, whole_folder  # noqa: E402
+from cyclegan_hf.export import WEIGHTS_NAME, export_onnx  # noqa: E402
+from cyclegan_hf.pipelines.folders import GRAPH_NAME, find_folder  # noqa: E402
+from cyclegan_hf.pipelines.storage import whole_folder  # noqa: E402
 
 
 PAGE = ("index.html", "style.css", "main.js", "worker.js", "pixels.js", "README.md")
