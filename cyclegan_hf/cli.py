@@ -87,7 +87,8 @@ def translate(
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-    pipeline = _open_pipeline(backend, device, fast, model, revision=revision, subfolder=subfolder, official=official)
+    where = {"revision": revision, "subfolder": subfolder, "official": official}
+    pipeline = _open_pipeline(backend, device, fast, files, model, **where)
     pipeline.set_progress_bar_config(disable=True)  # one bar over all pictures instead
     run = functools.partial(
         pipeline, direction=direction, return_cycle=cycle, size=box, batch_size=batch_size, rounding=rounding
@@ -280,7 +281,9 @@ def _box(size: tuple[int, ...]) -> tuple[int, int] | None:
     raise ValueError(f"`--size` must be one positive number or two, got {' '.join(map(str, size))}")
 
 
-def _open_pipeline(backend: str, device: str | None, fast: bool, model: str | None, **where: Any) -> Any:
+def _open_pipeline(
+    backend: str, device: str | None, fast: bool, files: list[PictureFile], model: str | None, **where: Any
+) -> Any:
     """The pipeline on what is to compute it."""
     official = where.pop("official")
     plain = not (device or fast or official)
@@ -290,10 +293,12 @@ def _open_pipeline(backend: str, device: str | None, fast: bool, model: str | No
         )
     accelerated = sys.platform == "darwin" or shutil.which("nvidia-smi") is not None
     if backend == "auto" and plain and not accelerated and find_spec("onnxruntime"):
-        from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline, NoGraphError
+        from cyclegan_hf.pipelines.pipeline_exported import MAX_PIXELS, ExportedPipeline, NoGraphError
 
         with contextlib.suppress(NoGraphError):
-            return ExportedPipeline.from_pretrained(model, **where)
+            exported = ExportedPipeline.from_pretrained(model, **where)
+            if exported.any_size or not any(_pixels(file.source) > MAX_PIXELS for file in files):
+                return exported
     if backend in ("onnx", "openvino"):
         from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline
 
@@ -305,6 +310,15 @@ def _open_pipeline(backend: str, device: str | None, fast: bool, model: str | No
     if fast:
         pipeline.optimize()
     return pipeline
+
+
+def _pixels(source: Path) -> int:
+    """How many pixels a picture has, from its header; what cannot be read is told of later."""
+    from PIL import Image
+
+    with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(source) as picture:
+        return picture.width * picture.height
+    return 0
 
 
 def _device(name: str | None) -> Any:

@@ -96,7 +96,8 @@ def _export(generator: Any, folder: Path) -> OnnxReport:
     model = _traced(generator, samples[0])
     num_tensors = _refer(model, folder / WEIGHTS_NAME)
     for fact in FACTS:
-        model.metadata_props.add(key=fact, value=str(getattr(generator, fact)))
+        value = getattr(generator, fact, None)
+        model.metadata_props.add(key=fact, value="" if value is None else str(value))
     path = folder / GRAPH_NAME
     temporary = folder / f".{GRAPH_NAME}.{uuid.uuid4().hex[:8]}.tmp"  # beside the weights, so that it finds them
     try:

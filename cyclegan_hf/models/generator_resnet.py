@@ -176,14 +176,14 @@ class ResnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
             hidden = block(hidden)
         hidden = self.conv_out(hidden)  # (B, out_channels, H, W)
         if self.config["learn_residual"]:
-            hidden = hidden + _before_tanh(sample)
+            hidden = hidden + before_tanh(sample)
         hidden = torch.tanh(hidden)
         if not return_dict:
             return (hidden,)
         return GeneratorOutput(sample=hidden)
 
 
-def _before_tanh(picture: torch.Tensor) -> torch.Tensor:
+def before_tanh(picture: torch.Tensor) -> torch.Tensor:
     """What tanh makes the picture of: the inverse of tanh, on 0.99 of its range (at the ends it is infinite)."""
     picture = picture.clamp(-0.99, 0.99)
     return 0.5 * (torch.log1p(picture) - torch.log1p(-picture))

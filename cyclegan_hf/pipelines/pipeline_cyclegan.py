@@ -25,6 +25,7 @@ from cyclegan_hf.pipelines.folders import find_folder
 from cyclegan_hf.pipelines.official import official_arguments
 from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline
 from cyclegan_hf.pipelines.storage import cast, load_component, whole_folder
+from cyclegan_hf.pipelines.strips import fits, takes_strips, translate_in_strips
 from cyclegan_hf.pipelines.walk import Domain, domains_of, require, walk
 from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
@@ -66,6 +67,10 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
             as the generators have on this side.
         image_processor_b: for domain b.
     """
+
+    memory_budget: int | None = None
+    """Bytes that a picture may take on its way through a generator; by default 1 GiB, on a GPU half of what is free.
+    Larger ones go through a `ResnetGenerator` in strips, with the same result; other generators take them whole."""
 
     _optional_components = _GENERATORS
     model_cpu_offload_seq = "generator_a2b->generator_b2a"  # type: ignore[assignment]
@@ -307,7 +312,17 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
 
     def _run(self, generator: Any, sample: np.ndarray | torch.Tensor) -> torch.Tensor:
         tensor = torch.from_numpy(sample) if isinstance(sample, np.ndarray) else sample
-        return generator(tensor.to(self._execution_device, generator.dtype)).sample
+        tensor = tensor.to(self._execution_device, generator.dtype)
+        if takes_strips(generator) and not fits(generator, tensor, self._budget()):
+            return translate_in_strips(generator, tensor)
+        return generator(tensor).sample
+
+    def _budget(self) -> int:
+        if self.memory_budget is not None:
+            return self.memory_budget
+        if self._execution_device.type == "cuda":
+            return torch.cuda.mem_get_info(self._execution_device)[0] // 2
+        return 2**30
 
 
 @contextlib.contextmanager

@@ -22,8 +22,12 @@ from cyclegan_hf.saved_files import INDEX_NAME, read_json
 Backend = Literal["onnx", "openvino"]
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 _GENERATORS = ["generator_a2b", "generator_b2a"]
-FACTS = ("size_multiple", "min_size", "resize_to_training_size")
-"""What a graph tells of its generator, in its metadata."""
+FACTS = ("size_multiple", "min_size", "resize_to_training_size", "receptive_radius")
+"""What a graph notes of its generator; the last one is empty where an output pixel sees the whole picture."""
+
+MAX_PIXELS = 2_000_000
+"""Of a picture that goes through a graph whole: about 2 GB with the light model."""
+_CORE = 768  # pixels of a piece's side, without its margins
 
 
 @dataclass
@@ -62,10 +66,41 @@ class GraphNetwork:
             raise ValueError(f"{path}: this graph does not say what sizes it takes; export it again")
         self.size_multiple, self.min_size = int(notes["size_multiple"]), int(notes["min_size"])
         self.resize_to_training_size = notes["resize_to_training_size"] == "True"
+        radius = int(notes["receptive_radius"] or 0)
+        self._margin = -(-radius // self.size_multiple) * self.size_multiple
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether a picture of any size goes through, in pieces with margins; else up to `MAX_PIXELS`."""
+        return self._margin > 0
 
     def __call__(self, sample: np.ndarray) -> np.ndarray:
-        """Translate `(B, C, H, W)` float32 in model space."""
-        return self._run(np.ascontiguousarray(sample, dtype=np.float32))
+        """Translate `(B, C, H, W)` float32 in model space.
+
+        Raises:
+            ValueError: The picture is too large to go through whole, and pieces of it would differ.
+        """
+        sample = np.ascontiguousarray(sample, dtype=np.float32)
+        height, width = sample.shape[2:]
+        if height * width <= MAX_PIXELS:
+            return self._run(sample)
+        if not self.in_pieces:
+            raise ValueError(
+                f"{width}x{height} pixels are too many for this graph (at most {MAX_PIXELS:,}); torch translates "
+                "pictures of any size"
+            )
+        core = _CORE // self.size_multiple * self.size_multiple
+        rows = []
+        for top in range(0, height, core):
+            above, bottom = max(0, top - self._margin), min(height, top + core)
+            row = []
+            for left in range(0, width, core):
+                before, right = max(0, left - self._margin), min(width, left + core)
+                piece = sample[:, :, above : bottom + self._margin, before : right + self._margin]
+                found = self._run(np.ascontiguousarray(piece))
+                row.append(found[:, :, top - above : bottom - above, left - before : right - before])
+            rows.append(np.concatenate(row, axis=3))
+        return np.concatenate(rows, axis=2)
 
 
 class ExportedPipeline:
@@ -155,6 +190,11 @@ class ExportedPipeline:
         if not return_dict:
             return walked.images, cycles
         return ExportedOutput(images=walked.images, cycles=cycles, sizes=walked.sizes)
+
+    @property
+    def any_size(self) -> bool:
+        """Whether pictures of any size go through."""
+        return all(network is None or network.in_pieces for network in self._networks.values())
 
     def set_progress_bar_config(self, **settings: Any) -> None:
         """Settings of the progress bar, which are tqdm's."""

@@ -117,3 +117,27 @@ def test_what_is_missing_or_wrong_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="onnx cannot open this graph") as error:
         CycleGANPipeline.from_pretrained(tmp_path, backend="onnx")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("norm_type", ["none", "instance"])
+def test_large_pictures_go_through_in_pieces_or_are_refused(
+    tmp_path: Path, norm_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    generator = ResnetGenerator(block_out_channels=(4, 8), num_res_blocks=1, norm_type=norm_type)
+    for parameter in generator.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)  # large: small ones would hide a seam
+    CycleGANPipeline(generator).save_pretrained(tmp_path)
+    export_onnx(tmp_path)
+    picture = make_picture("A", 0, (150, 130))
+    expected = np.asarray(CycleGANPipeline.from_pretrained(tmp_path)(picture).images[0]).astype(int)
+    monkeypatch.setattr("cyclegan_hf.pipelines.pipeline_exported.MAX_PIXELS", 1000)
+    monkeypatch.setattr("cyclegan_hf.pipelines.pipeline_exported._CORE", 64)
+    pipeline = ExportedPipeline.from_pretrained(tmp_path)
+    assert pipeline.any_size == (norm_type == "none")
+    if norm_type == "instance":
+        with pytest.raises(ValueError, match="150x130 pixels are too many for this graph"):
+            pipeline(picture)
+    else:
+        found = np.asarray(pipeline(picture).images[0]).astype(int)
+        assert np.abs(found - expected).max() <= LEVELS["onnx"]
