@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from cyclegan_hf.cli_arguments import bind_verb
+from cyclegan_hf.cli_export import export
 from cyclegan_hf.cli_hub import dataset, info, push, push_space
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, PictureFile, plan_pictures, save_picture
@@ -171,6 +172,7 @@ DESCRIPTION = "Translate pictures between two domains with CycleGAN. `cyclegan-h
 VERBS: dict[str, Callable[..., int]] = {
     "translate": translate,
     "convert": convert,
+    "export": export,
     "push": push,
     "push-space": push_space,
     "dataset": dataset,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PRETRAINED_FOLDER = Path(__file__).parents[1] / "pretrained"
 GRAPH_NAME = "model.onnx"
+OPENVINO_NAME = "model.xml"
 
 
 def find_folder(

@@ -14,7 +14,7 @@ import numpy as np
 
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
-from cyclegan_hf.pipelines.folders import GRAPH_NAME, find_folder
+from cyclegan_hf.pipelines.folders import GRAPH_NAME, OPENVINO_NAME, find_folder
 from cyclegan_hf.pipelines.walk import domains_of, require, walk
 from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
@@ -120,7 +120,9 @@ class ExportedPipeline:
             if index.get(name) in (None, [None, None]):
                 self._networks[name] = None
                 continue
-            path = folder / name / GRAPH_NAME
+            path = folder / name / (OPENVINO_NAME if backend == "openvino" else GRAPH_NAME)
+            if not path.is_file():
+                path = path.with_name(GRAPH_NAME)  # which OpenVINO reads too
             if not path.is_file():
                 raise NoGraphError(
                     f"{path}: expected an exported graph; make one with `cyclegan-hf export`, or leave `backend` out"
