@@ -75,17 +75,20 @@ class HubRoutes:
         return roles[given]
 
     def _allow(self, request: Request, kind: str, repo_id: str, need: str) -> Repo:
-        """The repo, if the token may "see" that it is there, "read" its files, "write" to it or "create" it."""
+        """The repo, if the token may "see" that it is there, "read" its files, "write" to it or "create" it.
+
+        To "upload", for a pull request it may be, takes a token that may write, whose repo it ever is.
+        """
         role = self._role(request)
-        stranger, writes = role in (None, "none"), need in ("write", "create")
+        stranger, writes = role in (None, "none"), need in ("write", "create", "upload")
         repo = Repo(kind, repo_id) if need == "create" else self.repos.get((kind, repo_id))
         if repo is None or (repo.private and stranger):
             raise HubError(401 if role is None else 404, "Repository not found", "RepoNotFound")
         if need == "read" and repo.gated and stranger:
             raise HubError(401 if role is None else 403, f"Access to {repo_id} is restricted", "GatedRepo")
         if writes and role is None:  # by https the clients need no code to read this 401 so
-            raise HubError(401, "Invalid username or password.", "RepoNotFound" if need == "write" else "")
-        ours = repo_id.split("/")[0] in (USER, ORGANIZATION) or "create_pr" in request.query
+            raise HubError(401, "Invalid username or password.", "" if need == "create" else "RepoNotFound")
+        ours = repo_id.split("/")[0] in (USER, ORGANIZATION) or "create_pr" in request.query or need == "upload"
         if writes and not (role == "write" and ours):
             raise HubError(403, f"You don't have the rights to write to {repo_id}")
         return repo
@@ -126,7 +129,7 @@ class HubRoutes:
                 repo = self._allow(request, kind, f"{owner}/{name}", "write" if writes else "see")
                 return self._api(repo, rest, request)
             case "POST", [owner, name, "info", "lfs", *rest] if name.endswith(".git"):
-                repo = self._allow(request, kind, f"{owner}/{name[:-4]}", "write")
+                repo = self._allow(request, kind, f"{owner}/{name[:-4]}", "upload")
                 return self._lfs(repo, rest, json.loads(request.body))
             case "GET" | "HEAD", [owner, name, "resolve", revision, *path]:
                 repo = self._allow(request, kind, f"{owner}/{name}", "read")

@@ -20,7 +20,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
@@ -38,17 +38,19 @@ class Fault:
     """Something that goes wrong with the next `times` requests of a `method` whose path has the `pattern`, a regex.
 
     Kinds: `"status"` answers `status` and does nothing; `"drop"` hangs up before the body is read; `"lost"` does what
-    was asked and hangs up instead of answering. Of what a GET brings, `"cut"` hangs up after `size` bytes, `"short"`
-    leaves out the last `size` bytes, and `"garbage"` is as many other bytes; what is not larger than `size` passes.
+    was asked and hangs up instead of answering; `"stall"` waits for `released` and hangs up. Of what a GET brings,
+    `"cut"` hangs up after `size` bytes, `"short"` leaves out the last `size` bytes, and `"garbage"` is as many other
+    bytes; what is not larger than `size` passes.
     """
 
-    kind: Literal["status", "drop", "lost", "cut", "short", "garbage"]
+    kind: Literal["status", "drop", "lost", "stall", "cut", "short", "garbage"]
     pattern: str = ""
     times: int = 1
     method: str | None = None
     status: int = 503
     size: int = 0
     fired: int = 0  # how often it did go wrong
+    released: threading.Event = field(default_factory=threading.Event, repr=False)
 
 
 class HubServer(HubRoutes):
@@ -183,7 +185,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.server.origin, self.command, url.path, dict(parse_qsl(url.query)), headers)
         hub.requests.append(request)
-        if not hub._strikes(request, "drop"):
+        if stall := hub._strikes(request, "stall"):
+            stall.released.wait(60)
+        elif not hub._strikes(request, "drop"):
             request.body = self.rfile.read(int(headers.get("content-length", 0)))
             answer = hub._answer(request)
             if not hub._strikes(request, "lost"):
