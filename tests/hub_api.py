@@ -176,6 +176,8 @@ class HubRoutes:
             case "POST", ["variables"] if repo.kind == "spaces":
                 repo.variables[wish["key"]] = wish["value"]
                 return json_answer({name: {"value": value} for name, value in repo.variables.items()})
+            case "POST", ["secrets"] if repo.kind == "spaces":
+                repo.secrets[wish["key"]] = wish["value"]
             case "PUT", ["settings"]:
                 repo.gated = wish.get("gated", repo.gated)
                 repo.private = wish["visibility"] == "private" if "visibility" in wish else repo.private

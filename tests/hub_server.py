@@ -35,7 +35,8 @@ _INVERTED = bytes(255 - byte for byte in range(256))
 
 @dataclass
 class Fault:
-    """Something that goes wrong with the next `times` requests of a `method` whose path has the `pattern`, a regex.
+    """Something that goes wrong with `times` requests of a `method` whose path has the `pattern`, a regex: with the
+    next ones, or `after` some have passed.
 
     Kinds: `"status"` answers `status` and does nothing; `"drop"` hangs up before the body is read; `"lost"` does what
     was asked and hangs up instead of answering; `"stall"` waits for `released` and hangs up. Of what a GET brings,
@@ -49,6 +50,7 @@ class Fault:
     method: str | None = None
     status: int = 503
     size: int = 0
+    after: int = 0
     fired: int = 0  # how often it did go wrong
     released: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -137,6 +139,9 @@ class HubServer(HubRoutes):
             for fault in self._faults:
                 due = fault.kind in kinds and fault.fired < fault.times and fault.size < size
                 if due and fault.method in (None, request.method) and re.search(fault.pattern, request.path):
+                    if fault.after > 0:
+                        fault.after -= 1
+                        continue
                     fault.fired += 1
                     return fault
         return None

@@ -21,7 +21,7 @@ def shared_server() -> Iterator[HubServer]:
 @pytest.fixture(scope="session")
 def client(shared_server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Runs a function in the clients' process: one for all tests, for its imports take seconds."""
-    environment = shared_server.environment(tmp_path_factory.mktemp("home"))
+    environment = shared_server.environment(tmp_path_factory.mktemp("home")) | {"OMP_NUM_THREADS": "1"}
     # Spawned: what this process has imported has read another HF_ENDPOINT.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, set_environment, (environment,)) as pool:
