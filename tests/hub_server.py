@@ -7,8 +7,7 @@
 The clients read `HF_ENDPOINT` at import, so they run in a process of their own. Large files go through a second port,
 the "CDN": another origin, which must never get the token (`server.leaks`).
 
-Not imitated: Xet (the clients need `HF_HUB_DISABLE_XET=1`; it would be routes in `_api`, a header in `_resolve` and a
-store next to `blobs`), `.gitignore`, search, discussions, running Spaces, squashing, copies
+Not imitated: of Xet what `hub_xet.py` says, `.gitignore`, search, discussions, running Spaces, squashing, copies
 between repos, signatures and rate limits. Guessed: what counts as large, the words of errors, who may do what, what is
 wrong with a card.
 """
@@ -28,6 +27,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tests.hub_api import Answer, HubRoutes, Request, json_answer
 from tests.hub_repos import Blobs, HubError, Repo, is_large
+from tests.hub_xet import XetStore
 
 
 _INVERTED = bytes(255 - byte for byte in range(256))
@@ -71,6 +71,7 @@ class HubServer(HubRoutes):
         self.page_size, self.part_size = 1000, 64_000_000
         self.repos: dict[tuple[str, str], Repo] = {}
         self.blobs = Blobs()
+        self.xet = XetStore()
         self._faults: list[Fault] = []
         self._lock = threading.RLock()
         self._ports = [_Port(self, origin) for origin in ("hub", "cdn")]
@@ -94,10 +95,14 @@ class HubServer(HubRoutes):
                     connection.shutdown(socket.SHUT_RDWR)
             port.server_close()
 
-    def environment(self, home: Path, role: str | None = "write") -> dict[str, str]:
-        """This process's environment for a client of this server: a role's token, `home` for the caches."""
+    def environment(self, home: Path, role: str | None = "write", xet: bool = False) -> dict[str, str]:
+        """This process's environment for a client of this server: a role's token, `home` for the caches.
+
+        Without `xet`, large files go the older way, LFS.
+        """
         kept = {k: v for k, v in os.environ.items() if not re.match(r"HF_|HUGGING|.*_proxy$", k, re.IGNORECASE)}
-        ours = {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+        ours = {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
+        ours |= {"HF_XET_DATA_XORB_COMPRESSION_POLICY": "none"} if xet else {"HF_HUB_DISABLE_XET": "1"}
         quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         return kept | ours | quiet | ({"HF_TOKEN": self.tokens[role]} if role else {})
 
