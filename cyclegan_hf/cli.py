@@ -190,6 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         `int`: the exit code. 0: all went well; 1: some pictures failed; 2: an error, told in one line; 130 or 141:
         interrupted, or whoever read the output has left.
     """
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its client has two lines for each time that it tries again
     try:
         try:
             words = sys.argv[1:] if arguments is None else arguments

@@ -34,15 +34,12 @@ _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 MARKER = (INDEX_NAME, f'"{CycleGANPipeline.__name__}"')
 RECORDS = ("recipe.yaml", "training.json", "metrics.json", "report.md", "conversion.json")
 GRIDS = ("grid*.jpg", "grid*.png", "grid*.webp")
+GENERATORS = ("generator_a2b", "generator_b2a")
 DISCRIMINATORS = ("discriminator_a", "discriminator_b")
 STATE_FOLDER = "training_state"
 
 # What an earlier push may have left that would not belong to these weights.
-REPLACED = [f"{part}/*" for part in ("generator_a2b", "generator_b2a", *DISCRIMINATORS)] + [
-    f"{STATE_FOLDER}/*",
-    *RECORDS,
-    *GRIDS,
-]
+REPLACED = [f"{part}/*" for part in (*GENERATORS, *DISCRIMINATORS, STATE_FOLDER)] + [*RECORDS, *GRIDS]
 
 
 def push_pipeline(
@@ -59,6 +56,7 @@ def push_pipeline(
     discriminators: bool = False,
     training_state: bool = False,
     subfolders: Sequence[tuple[str, Path]] = (),
+    check: bool = True,
 ) -> Published:
     """Push a saved pipeline, as one commit.
 
@@ -78,6 +76,8 @@ def push_pipeline(
         discriminators: Push them too.
         training_state: Push what a run needs to go on, of a checkpoint; without this machine's folders.
         subfolders: Whole folders that go along, by their names in the repository.
+        check: Load the pipeline first. Building its networks draws random numbers: a training that pushes on the side
+            must not.
 
     Returns:
         [`Published`]: The address and the commit.
@@ -87,8 +87,10 @@ def push_pipeline(
             do.
     """
     folder = Path(folder)
-    pipeline = CycleGANPipeline.from_pretrained(folder)
-    files = _weights(folder, pipeline, variants)
+    if check:
+        CycleGANPipeline.from_pretrained(folder)
+    index = read_json(folder / INDEX_NAME)
+    files = _weights(folder, index, variants)
     files |= {name: folder / name for name in RECORDS if (folder / name).is_file()}
     files |= {path.name: path for pattern in GRIDS for path in sorted(folder.glob(pattern))}
     if discriminators:
@@ -96,9 +98,9 @@ def push_pipeline(
     if training_state:
         if not (folder / STATE_FOLDER / "run.json").is_file():
             raise ValueError(f"{folder} has no {STATE_FOLDER}: push a checkpoint of the run, with the same option")
-        files |= {path: content for path, content in _all_files(folder).items() if path.startswith(f"{STATE_FOLDER}/")}
+        files |= _all_files(folder, STATE_FOLDER)
     for name, place in subfolders:
-        files |= {f"{name}/{path}": content for path, content in _all_files(place).items()}
+        files |= {f"{name}/{path}": content for path, content in _all_files(place, ".").items()}
     target = Target(
         repo_id=repo_id,
         private=private,
@@ -108,9 +110,9 @@ def push_pipeline(
         marker=MARKER,
     )
     repo_id = open_repo(target)
-    domains = pipeline.config["domain_a"], pipeline.config["domain_b"]
+    domains = index["domain_a"], index["domain_b"]
     files["README.md"] = published_card(
-        _card(folder, pipeline),
+        _card(folder),
         repo_id,
         metrics=read_json(folder / "metrics.json") if "metrics.json" in files else None,
         grids=sorted(path for path in files if path.startswith("grid")),
@@ -123,10 +125,12 @@ def push_pipeline(
     return upload(target, files, message, replaces=replaces)
 
 
-def _weights(folder: Path, pipeline: CycleGANPipeline, variants: Sequence[Variant]) -> dict[str, Path | bytes]:
+def _weights(folder: Path, index: dict[str, Any], variants: Sequence[Variant]) -> dict[str, Path | bytes]:
     """The pipeline's own files, with graphs where they were exported, and variants."""
     files: dict[str, Path | bytes] = {INDEX_NAME: folder / INDEX_NAME}
-    for part in _generators(pipeline):
+    for part in GENERATORS:
+        if index.get(part) in (None, [None, None]):
+            continue
         inner = [path for path in (folder / part).iterdir() if path.suffix in (".json", ".safetensors", ".onnx")]
         files |= {f"{part}/{path.name}": path for path in sorted(inner)}
         for variant in variants:
@@ -136,26 +140,23 @@ def _weights(folder: Path, pipeline: CycleGANPipeline, variants: Sequence[Varian
     return files
 
 
-def _generators(pipeline: CycleGANPipeline) -> dict[str, Any]:
-    parts = {name: getattr(pipeline, name) for name in ("generator_a2b", "generator_b2a")}
-    return {name: part for name, part in parts.items() if part is not None}
-
-
-def _all_files(folder: Path) -> dict[str, Path | bytes]:
-    """A folder's files; a checkpoint's without this machine's folders, which its configuration names."""
+def _all_files(folder: Path, inner: str) -> dict[str, Path | bytes]:
+    """The files in a folder's sub-folder; a checkpoint's without this machine's folders, which its settings name."""
     files: dict[str, Path | bytes] = {
-        path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
+        path.relative_to(folder).as_posix(): path for path in sorted((folder / inner).rglob("*")) if path.is_file()
     }
     if f"{STATE_FOLDER}/config.yaml" in files:
-        files[f"{STATE_FOLDER}/config.yaml"] = folder / "recipe.yaml"  # the same settings without places
+        files[f"{STATE_FOLDER}/config.yaml"] = folder / "recipe.yaml"  # the same without places
     return files
 
 
-def _card(folder: Path, pipeline: CycleGANPipeline) -> str:
+def _card(folder: Path) -> str:
     """The folder's card, or one from what the pipeline tells."""
     if (folder / "README.md").is_file():
         return (folder / "README.md").read_text(encoding="utf-8")
-    return pipeline_card(bare_facts(pipeline.config["domain_a"], pipeline.config["domain_b"], _generators(pipeline)))
+    pipeline = CycleGANPipeline.from_pretrained(folder)
+    generators = {name: getattr(pipeline, name) for name in GENERATORS if getattr(pipeline, name) is not None}
+    return pipeline_card(bare_facts(pipeline.config["domain_a"], pipeline.config["domain_b"], generators))
 
 
 def _variant(weights: Path, variant: Variant) -> bytes | None:
@@ -181,7 +182,9 @@ def _discriminators(folder: Path) -> dict[str, Path | bytes]:
     Raises:
         ValueError: There are none.
     """
-    files = {path: content for path, content in _all_files(folder).items() if path.startswith("discriminator_")}
+    files: dict[str, Path | bytes] = {}
+    for name in DISCRIMINATORS:
+        files |= _all_files(folder, name)
     state = folder / STATE_FOLDER
     if not files and (state / "discriminator_b.safetensors").is_file():
         block = yaml.safe_load((state / "config.yaml").read_text(encoding="utf-8"))["discriminator"]

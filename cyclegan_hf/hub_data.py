@@ -79,9 +79,7 @@ def push_dataset(
     pictures = {name: _pictures(Path(folder)) for name, folder in folders.items() if folder is not None}
     names = domain_a or _domain(folder_a, "a"), domain_b or _domain(folder_b, "b")
     if names[0] == names[1]:
-        raise ValueError(
-            f"the domains need two different names, got {names[0]!r} twice: set `domain_a` and `domain_b`"
-        )
+        raise ValueError(f"`domain_a` and `domain_b` must be two different names, got {names[0]!r} twice: set them")
     if not license.strip():
         raise ValueError("a data set needs a `license`, such as cc0-1.0, cc-by-4.0 or other")
     _check([picture for files in pictures.values() for _, picture in files])
@@ -187,9 +185,8 @@ def _pictures(folder: Path) -> list[tuple[str, Path]]:
         ValueError: There are none.
     """
     if not folder.is_dir():
-        raise ValueError(
-            f"{folder}: expected a folder of pictures, {'got a file' if folder.exists() else 'found none'}"
-        )
+        what = "got a file" if folder.exists() else "there is no such folder"
+        raise ValueError(f"{folder}: expected a folder of pictures, {what}")
     found = [path for path in visible_files(folder) if path.suffix.lower() in READABLE]
     if not found:
         raise ValueError(f"{folder}: expected a folder of pictures ({', '.join(sorted(READABLE))}), it holds none")
@@ -215,9 +212,8 @@ def _check(files: Sequence[Path]) -> None:
         except ValueError as error:
             faults.append(error)
     if faults:
-        raise ValueError(
-            f"{len(faults)} of {len(files)} pictures cannot be read, the first: {one_line(faults[0])}; remove them"
-        )
+        first = one_line(faults[0])
+        raise ValueError(f"{len(faults)} of {len(files)} pictures cannot be read; remove them. The first: {first}")
 
 
 def _shards(files: Sequence[tuple[str, Path]]) -> list[list[tuple[str, Path]]]:

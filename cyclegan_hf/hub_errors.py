@@ -81,7 +81,7 @@ def _explained(
     message = one_line(error, _QUOTED)
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
     told = (error.server_message if isinstance(error, HfHubHTTPError) else None) or message
-    account = "that its account has access" if get_token() else f"or {LOG_IN}"
+    known = get_token() is not None
     temporary = status in _BUSY
     match error:
         case LocalTokenNotFoundError():
@@ -98,11 +98,13 @@ def _explained(
                 "fetch it: load it once with a connection"
             )
         case GatedRepoError():
-            text = f"{repo_id} is gated: ask for access at {page(repo_id, repo_type)}, and check {account}"
-        case RepositoryNotFoundError() if status == 401 and writing and get_token() is None:
+            who = "with the account of this token" if known else f"then {LOG_IN}"
+            text = f"{repo_id} is gated: ask for access at {page(repo_id, repo_type)}, {who}"
+        case RepositoryNotFoundError() if status == 401 and writing and not known:
             text = f"{repo_id}: the Hub needs to know who writes: {LOG_IN}"
         case RepositoryNotFoundError():
-            text = f"{repo_id}: there is no such {repo_type} on the Hub, or it is private: check the name, {account}"
+            who = "and that this token's account has access" if known else f"or {LOG_IN}"
+            text = f"{repo_id}: there is no such {repo_type} on the Hub, or it is private: check the name, {who}"
         case RevisionNotFoundError():
             text = f"{repo_id} has no revision {revision or 'main'!r}: set `revision` to a branch, tag or commit of it"
         case EntryNotFoundError():

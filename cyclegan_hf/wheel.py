@@ -68,11 +68,12 @@ def build_wheel(folder: Path) -> Path:
     record = [f"{name},sha256={_digest(content)},{len(content)}" for name, content in contents.items()]
     contents[f"{about}/RECORD"] = "\n".join([*record, f"{about}/RECORD,,", ""]).encode()
     wheel = folder / f"cyclegan_hf-{__version__}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(wheel, "w") as archive:
         for name, content in contents.items():
             entry = zipfile.ZipInfo(name)  # of the oldest date that a zip file knows
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+            dense = name.endswith((".safetensors", ".jpg"))
+            archive.writestr(entry, content, zipfile.ZIP_STORED if dense else zipfile.ZIP_DEFLATED)
     return wheel
 
 

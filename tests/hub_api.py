@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode
 
 from tests.hub_repos import Blobs, HubError, Repo, card_faults
+from tests.hub_xet import XetStore
 
 
 USER, ORGANIZATION = "tester", "team"  # the namespaces that the "write" token may write to
@@ -47,6 +48,7 @@ class HubRoutes:
     tokens: Mapping[str, str]
     repos: dict[tuple[str, str], Repo]
     blobs: Blobs
+    xet: XetStore
     page_size: int
     part_size: int
 
@@ -61,6 +63,8 @@ class HubRoutes:
                 self.blobs.store(oid, request.body)
             case "PUT", ["lfs", oid, number]:
                 self.blobs.parts[oid, int(number)] = request.body
+            case "GET", ["xorb", name] if name in self.xet.xorbs:
+                return _ranged(self.xet.xorbs[name], name, request)
             case "GET" | "HEAD", ["lfs", oid] if oid in self.blobs:
                 return _ranged(self.blobs[oid], oid, request)
             case _:
@@ -75,17 +79,20 @@ class HubRoutes:
         return roles[given]
 
     def _allow(self, request: Request, kind: str, repo_id: str, need: str) -> Repo:
-        """The repo, if the token may "see" that it is there, "read" its files, "write" to it or "create" it."""
+        """The repo, if the token may "see" that it is there, "read" its files, "write" to it or "create" it.
+
+        To "upload", for a pull request it may be, takes a token that may write, whose repo it ever is.
+        """
         role = self._role(request)
-        stranger, writes = role in (None, "none"), need in ("write", "create")
+        stranger, writes = role in (None, "none"), need in ("write", "create", "upload")
         repo = Repo(kind, repo_id) if need == "create" else self.repos.get((kind, repo_id))
         if repo is None or (repo.private and stranger):
             raise HubError(401 if role is None else 404, "Repository not found", "RepoNotFound")
         if need == "read" and repo.gated and stranger:
             raise HubError(401 if role is None else 403, f"Access to {repo_id} is restricted", "GatedRepo")
         if writes and role is None:  # by https the clients need no code to read this 401 so
-            raise HubError(401, "Invalid username or password.", "RepoNotFound" if need == "write" else "")
-        ours = repo_id.split("/")[0] in (USER, ORGANIZATION) or "create_pr" in request.query
+            raise HubError(401, "Invalid username or password.", "" if need == "create" else "RepoNotFound")
+        ours = repo_id.split("/")[0] in (USER, ORGANIZATION) or "create_pr" in request.query or need == "upload"
         if writes and not (role == "write" and ours):
             raise HubError(403, f"You don't have the rights to write to {repo_id}")
         return repo
@@ -121,12 +128,14 @@ class HubRoutes:
                 tags = [part["etag"].strip('"') for part in json.loads(request.body)["parts"]]
                 self.blobs.join(oid, tags)
                 return json_answer({})
+            case _, ["v1" | "v2", *rest]:
+                return self._xet(segments[0], rest, request)
             case method, ["api", "models" | "datasets" | "spaces" as kind, owner, name, *rest]:
-                writes = method != "GET" and rest[:1] != ["paths-info"]
+                writes = (method != "GET" and rest[:1] != ["paths-info"]) or rest[:1] == ["xet-write-token"]
                 repo = self._allow(request, kind, f"{owner}/{name}", "write" if writes else "see")
                 return self._api(repo, rest, request)
             case "POST", [owner, name, "info", "lfs", *rest] if name.endswith(".git"):
-                repo = self._allow(request, kind, f"{owner}/{name[:-4]}", "write")
+                repo = self._allow(request, kind, f"{owner}/{name[:-4]}", "upload")
                 return self._lfs(repo, rest, json.loads(request.body))
             case "GET" | "HEAD", [owner, name, "resolve", revision, *path]:
                 repo = self._allow(request, kind, f"{owner}/{name}", "read")
@@ -150,6 +159,11 @@ class HubRoutes:
                 form, commit = parse_qs(request.body.decode()), repo.at(revision)
                 known = [path for path in form.get("paths", []) if path in commit.listing()]
                 return json_answer([commit.entry(path, form.get("expand") == ["true"]) for path in known])
+            case "GET", [("xet-read-token" | "xet-write-token") as token, _]:
+                answer = json_answer({"casUrl": self.endpoint, "accessToken": token, "exp": 2**40})
+                told = {"X-Xet-Cas-Url": self.endpoint, "X-Xet-Access-Token": token}
+                answer.headers |= told | {"X-Xet-Token-Expiration": str(2**40)}
+                return answer
             case "GET", ["refs"]:
                 return json_answer(repo.list_refs())
             case "POST", ["commit", revision]:
@@ -173,12 +187,30 @@ class HubRoutes:
             case "POST", ["variables"] if repo.kind == "spaces":
                 repo.variables[wish["key"]] = wish["value"]
                 return json_answer({name: {"value": value} for name, value in repo.variables.items()})
+            case "POST", ["secrets"] if repo.kind == "spaces":
+                repo.secrets[wish["key"]] = wish["value"]
             case "PUT", ["settings"]:
                 repo.gated = wish.get("gated", repo.gated)
                 repo.private = wish["visibility"] == "private" if "visibility" in wish else repo.private
             case _:
                 raise HubError(404, "No such page on this server")
         return json_answer({})
+
+    def _xet(self, version: str, rest: list[str], request: Request) -> Answer:
+        """The store's API, for those who got its token from a repo."""
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if token not in ("xet-read-token", "xet-write-token"):
+            raise HubError(401, "Unauthorized")
+        match request.method, version, rest:
+            case "POST", "v1", ["xorbs", "default", name] if token == "xet-write-token":
+                self.xet.xorbs[name] = request.body
+                return json_answer({"was_inserted": True})
+            case "POST", "v1", ["shards"] if token == "xet-write-token":
+                self.xet.add_shard(request.body, self.blobs)
+                return json_answer({"result": 1})
+            case "GET", "v1", ["reconstructions", name]:
+                return json_answer(self.xet.reconstruction(name, self.cdn, request.headers.get("range", "")))
+        raise HubError(404, "No such page on this server")
 
     def _lfs(self, repo: Repo, rest: list[str], wish: dict[str, Any]) -> Answer:
         if rest == ["verify"]:
@@ -202,6 +234,9 @@ class HubRoutes:
         if file.large:
             answer = Answer(status=302, headers={"Location": f"{self.cdn}/lfs/{file.etag}", "ETag": f'"{file.oid}"'})
             answer.headers |= {"X-Linked-Size": str(len(file.content)), "X-Linked-ETag": f'"{file.etag}"'}
+            if file.etag in self.xet.names:
+                auth = f"{self.endpoint}/api/{repo.kind}/{repo.id}/xet-read-token/{commit.oid}"
+                answer.headers |= {"X-Xet-Hash": self.xet.names[file.etag], "Link": f'<{auth}>; rel="xet-auth"'}
         else:
             answer = _ranged(file.content, file.oid, request)
         answer.headers["X-Repo-Commit"] = commit.oid

@@ -158,6 +158,7 @@ class Repo:
     gated: str | bool = False
     sdk: str | None = None
     variables: dict[str, str] = field(default_factory=dict)  # a Space's
+    secrets: dict[str, str] = field(default_factory=dict)
     refs: dict[str, Commit] = field(default_factory=dict)  # by full names: "refs/heads/main"
     commits: dict[str, Commit] = field(default_factory=dict)  # of all refs, the oldest first
 

@@ -7,8 +7,7 @@
 The clients read `HF_ENDPOINT` at import, so they run in a process of their own. Large files go through a second port,
 the "CDN": another origin, which must never get the token (`server.leaks`).
 
-Not imitated: Xet (the clients need `HF_HUB_DISABLE_XET=1`; it would be routes in `_api`, a header in `_resolve` and a
-store next to `blobs`), `.gitignore`, search, discussions, running Spaces, squashing, copies
+Not imitated: of Xet what `hub_xet.py` says, `.gitignore`, search, discussions, running Spaces, squashing, copies
 between repos, signatures and rate limits. Guessed: what counts as large, the words of errors, who may do what, what is
 wrong with a card.
 """
@@ -20,7 +19,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +27,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tests.hub_api import Answer, HubRoutes, Request, json_answer
 from tests.hub_repos import Blobs, HubError, Repo, is_large
+from tests.hub_xet import XetStore
 
 
 _INVERTED = bytes(255 - byte for byte in range(256))
@@ -35,20 +35,24 @@ _INVERTED = bytes(255 - byte for byte in range(256))
 
 @dataclass
 class Fault:
-    """Something that goes wrong with the next `times` requests of a `method` whose path has the `pattern`, a regex.
+    """Something that goes wrong with `times` requests of a `method` whose path has the `pattern`, a regex: with the
+    next ones, or `after` some have passed.
 
     Kinds: `"status"` answers `status` and does nothing; `"drop"` hangs up before the body is read; `"lost"` does what
-    was asked and hangs up instead of answering. Of what a GET brings, `"cut"` hangs up after `size` bytes, `"short"`
-    leaves out the last `size` bytes, and `"garbage"` is as many other bytes; what is not larger than `size` passes.
+    was asked and hangs up instead of answering; `"stall"` waits for `released` and hangs up. Of what a GET brings,
+    `"cut"` hangs up after `size` bytes, `"short"` leaves out the last `size` bytes, and `"garbage"` is as many other
+    bytes; what is not larger than `size` passes.
     """
 
-    kind: Literal["status", "drop", "lost", "cut", "short", "garbage"]
+    kind: Literal["status", "drop", "lost", "stall", "cut", "short", "garbage"]
     pattern: str = ""
     times: int = 1
     method: str | None = None
     status: int = 503
     size: int = 0
+    after: int = 0
     fired: int = 0  # how often it did go wrong
+    released: threading.Event = field(default_factory=threading.Event, repr=False)
 
 
 class HubServer(HubRoutes):
@@ -67,6 +71,7 @@ class HubServer(HubRoutes):
         self.page_size, self.part_size = 1000, 64_000_000
         self.repos: dict[tuple[str, str], Repo] = {}
         self.blobs = Blobs()
+        self.xet = XetStore()
         self._faults: list[Fault] = []
         self._lock = threading.RLock()
         self._ports = [_Port(self, origin) for origin in ("hub", "cdn")]
@@ -90,10 +95,14 @@ class HubServer(HubRoutes):
                     connection.shutdown(socket.SHUT_RDWR)
             port.server_close()
 
-    def environment(self, home: Path, role: str | None = "write") -> dict[str, str]:
-        """This process's environment for a client of this server: a role's token, `home` for the caches."""
+    def environment(self, home: Path, role: str | None = "write", xet: bool = False) -> dict[str, str]:
+        """This process's environment for a client of this server: a role's token, `home` for the caches.
+
+        Without `xet`, large files go the older way, LFS.
+        """
         kept = {k: v for k, v in os.environ.items() if not re.match(r"HF_|HUGGING|.*_proxy$", k, re.IGNORECASE)}
-        ours = {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+        ours = {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
+        ours |= {"HF_XET_DATA_XORB_COMPRESSION_POLICY": "none"} if xet else {"HF_HUB_DISABLE_XET": "1"}
         quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         return kept | ours | quiet | ({"HF_TOKEN": self.tokens[role]} if role else {})
 
@@ -135,6 +144,9 @@ class HubServer(HubRoutes):
             for fault in self._faults:
                 due = fault.kind in kinds and fault.fired < fault.times and fault.size < size
                 if due and fault.method in (None, request.method) and re.search(fault.pattern, request.path):
+                    if fault.after > 0:
+                        fault.after -= 1
+                        continue
                     fault.fired += 1
                     return fault
         return None
@@ -183,7 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.server.origin, self.command, url.path, dict(parse_qsl(url.query)), headers)
         hub.requests.append(request)
-        if not hub._strikes(request, "drop"):
+        if stall := hub._strikes(request, "stall"):
+            stall.released.wait(60)
+        elif not hub._strikes(request, "drop"):
             request.body = self.rfile.read(int(headers.get("content-length", 0)))
             answer = hub._answer(request)
             if not hub._strikes(request, "lost"):

@@ -177,7 +177,7 @@ def remove_leftovers(output_dir: Path, begins: bool = False) -> None:
     """
     if begins and (output_dir / BEST_FOLDER).exists():
         shutil.rmtree(output_dir / BEST_FOLDER)
-    for pattern in (".checkpoint-*.tmp", f".{BEST_FOLDER}.*.tmp", f".{output_dir.name}.*.tmp"):
+    for pattern in (".checkpoint-*.tmp", ".push-*.tmp", f".{BEST_FOLDER}.*.tmp", f".{output_dir.name}.*.tmp"):
         for folder in output_dir.glob(pattern):
             shutil.rmtree(folder)
 

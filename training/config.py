@@ -15,6 +15,7 @@ import tyro
 import yaml
 
 from training.data.config import DataConfig
+from training.hub_config import HubConfig
 from training.limits import check_least
 from training.strict_yaml import build, parse, plain
 
@@ -306,6 +307,7 @@ class TrainConfig:
     init: InitConfig = field(default_factory=InitConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     stages: StageConfig = field(default_factory=StageConfig)
+    hub: Annotated[HubConfig, tyro.conf.arg(name="")] = field(default_factory=HubConfig)
     generator: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=_resnet)
     """Both generators, as a `config.json` fragment: `_class_name` and arguments."""
     generator_b2a: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
@@ -347,7 +349,7 @@ class TrainConfig:
         )
         data = dataclasses.replace(self.data, a=None, b=None, test_a=None, test_b=None)
         evaluation = dataclasses.replace(self.evaluation, inception=None)
-        return dataclasses.replace(self, run=run, data=data, evaluation=evaluation)
+        return dataclasses.replace(self, run=run, data=data, evaluation=evaluation, hub=HubConfig())
 
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `from_yaml` reads back."""

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from cyclegan_hf.image_io import open_image
@@ -114,3 +115,12 @@ def save_grids(
         save_picture(grid, folder / f"{step:07d}-{direction}.png")
         grids[direction] = np.asarray(grid)
     return grids
+
+
+def save_card_grids(pipeline: CycleGANPipeline, pictures: dict[str, list[Path]], folder: Path, cell: int) -> None:
+    """Draw the grids that a card shows, `grid-a2b.jpg` and `grid-b2a.jpg`: without the identity column."""
+    with torch.compiler.set_stance("force_eager"):  # few pictures of many sizes: not worth compiling for
+        for direction, files in pictures.items():
+            save_picture(
+                sample_grid(pipeline, files, direction, cell, identity=False), folder / f"grid-{direction}.jpg"
+            )

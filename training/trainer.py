@@ -21,10 +21,11 @@ from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
 from training.builders import build_networks, image_processors, mixes_batch, num_channels
-from training.card import model_card
+from training.card import complete_card, write_card
 from training.circumstances import (
     announcement,
     circumstances,
+    hardware_name,
     prepare_processor,
     warn_of_a_lonely_process,
     warn_of_changes,
@@ -39,8 +40,9 @@ from training.evaluation import check_evaluation
 from training.interruption import Interrupted, Interruption
 from training.objectives import Networks
 from training.optimizers import Plateau, learning_rate_factor
+from training.publishing import Publisher
 from training.report import flat, metrics_document, read_best, write_report
-from training.samples import sample_pictures, save_grids
+from training.samples import sample_pictures, save_card_grids, save_grids
 from training.step import Batch, TrainingStep
 from training.tracking import Record, read_epochs
 from training.warm_start import load_weights
@@ -95,6 +97,7 @@ class Trainer:
             self._prepare(networks), networks, config, self.accelerator, together=not mixes_batch(networks)
         )
         self.watch = Watch(config, self.sources, networks, self.accelerator)
+        self.publisher = Publisher(config.hub, self.output_dir, self.accelerator.is_main_process)
         schedule, rate = config.lr_scheduler, config.optimizer.learning_rate
         self.plateau = Plateau(schedule, rate) if schedule.type == "plateau" else None
 
@@ -132,6 +135,7 @@ class Trainer:
             OSError: If something cannot be written.
         """
         run = self.config.run
+        self.publisher.open()
         self.output_dir.mkdir(parents=True, exist_ok=True)
         if self.accelerator.is_main_process:
             checkpointing.remove_leftovers(self.output_dir, begins=self.step == 0)
@@ -209,15 +213,15 @@ class Trainer:
                 },
                 metrics=metrics,
             )
+            self.publisher.checkpoint(self.output_dir / name)
             checkpointing.rotate(self.output_dir, self.config.run.checkpoints_total_limit)
         self.accelerator.wait_for_everyone()
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the pipeline and its card, as a checkpoint's root holds them."""
         self.pipeline().save_pretrained(folder)
-        card = model_card(self.config, self._run_facts(), {key: len(files) for key, files in self.pictures.items()})
-        (folder / "README.md").write_text(card, encoding="utf-8")
-        (folder / "recipe.yaml").write_text(self.config.without_places().to_yaml(), encoding="utf-8")
+        counts = {key: len(files) for key, files in self.pictures.items()}
+        write_card(folder, self.config, self._run_facts(), counts, self.watch.signals.present())
 
     def pipeline(self) -> CycleGANPipeline:
         """The pipeline as it stands: averaged generators where EMA is on."""
@@ -288,6 +292,8 @@ class Trainer:
             self.save(f"checkpoint-{self.step}")
         for tracker in self.accelerator.trackers:
             tracker.finish()
+        self.publisher.wait()
+        self.accelerator.wait_for_everyone()
         place = f"step {self.step} of {self.total_steps}, which is saved"
         raise Interrupted(f"Stopped at {place}: go on with `--resume-from-checkpoint latest`.", number)
 
@@ -301,10 +307,13 @@ class Trainer:
             with whole_folder(self.output_dir) as temporary:
                 self.save_pretrained(temporary)
                 write_report(temporary, self.config, self.watch, read_epochs(self.output_dir), self.step, pipeline)
+                save_card_grids(pipeline, self.sample_pictures, temporary, max(map(max, self.config.data.load_sizes)))
+                complete_card(temporary, self.config)
             logger.info("Done: %d steps. The pipeline is in %s.", self.step, self.output_dir)
         for tracker in self.accelerator.trackers:
             tracker.finish()
         self.accelerator.wait_for_everyone()
+        self.publisher.finish()
 
     def _prepare(self, networks: Networks) -> Networks:
         """The networks as they are called: compiled, and wrapped where there are several processes."""
@@ -370,6 +379,8 @@ class Trainer:
             "positions": {key: stream.position for key, stream in self.streams.items()},
             "statistics": self.statistics,
             **self._circumstances(),
+            "hardware": hardware_name(self.device),
+            "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in vars(self.raw).items()},
             "cyclegan_hf": __version__,
         }
 

@@ -91,7 +91,8 @@ def _fetch(
     try:
         index = files.get(prefix + INDEX_NAME)
     except HubError as error:
-        if isinstance(error.__cause__, RepositoryNotFoundError | LocalEntryNotFoundError):
+        unknown = isinstance(error.__cause__, LocalEntryNotFoundError) and error.__cause__.__cause__ is None
+        if unknown or isinstance(error.__cause__, RepositoryNotFoundError):
             raise ValueError(f"{error}; nor is there a folder {repo_id} here") from error
         if not isinstance(error.__cause__, RemoteEntryNotFoundError):
             raise
