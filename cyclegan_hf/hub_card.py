@@ -20,6 +20,10 @@ PLACEHOLDER = "path/or/hub-id/of/this/model"
 TAGS = ("cyclegan", "image-to-image", "diffusers", "unpaired-image-translation")
 NO_LICENSE = "# license: yours to add; it depends on the pictures that this model was trained on"
 
+# Which way is better, where a name is a figure of this library.
+_LOWER = {"swd", "fid", "kid", "gms", "lpips", "dino_structure", "color_distance", "cycle_l1", "identity_l1"}
+_HIGHER = {"gap_closed", "inception_score", "edge_agreement", "ssim", "cycle_ssim", "cycle_psnr"}
+
 _CALL = re.compile(rf'from_pretrained\(("{re.escape(PLACEHOLDER)}")?(?=[,)])')
 _METRICS = re.compile(r"^## Metrics\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 
@@ -176,7 +180,7 @@ def eval_results(
                 metric_type=name,
                 metric_name=f"{name} ({source} → {target})",
                 metric_value=value,
-                metric_args={"protocol": protocol} if protocol else None,
+                dataset_args={"protocol": protocol} if protocol else None,
             )
         )
     return results
@@ -190,9 +194,10 @@ def metrics_section(metrics: Mapping[str, Any], domain_a: str, domain_b: str) ->
     lines = ["## Metrics", "", f"| | {domain_a} → {domain_b} | {domain_b} → {domain_a} |", "|---|---|---|"]
     for name in dict.fromkeys(name for _, name in figures):
         cells = [f"{figures[way, name]:.4g}" if (way, name) in figures else "" for way in ("a2b", "b2a")]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    protocol = "; ".join(f"{key}: {_plain(value)}" for key, value in dict(metrics.get("protocol", {})).items())
-    return "\n".join([*lines, "", f"Protocol: {protocol}." if protocol else "", ""])
+        arrow = " ↓" if name in _LOWER else " ↑" if name in _HIGHER else ""
+        lines.append(f"| {name}{arrow} | {' | '.join(cells)} |")
+    protocol = [f"- {key}: {_plain(value)}" for key, value in dict(metrics.get("protocol", {})).items()]
+    return "\n".join([*lines, "", *(["Protocol:", "", *protocol, ""] if protocol else [])])
 
 
 def published_card(

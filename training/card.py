@@ -10,6 +10,7 @@ from huggingface_hub import HfApi
 from cyclegan_hf.hub_card import PLACEHOLDER, CardFacts, pipeline_card, published_card
 from cyclegan_hf.saved_files import read_json
 from training.config import TrainConfig
+from training.samples import save_card_grids
 
 
 FACTS_NAME = "training.json"
@@ -37,8 +38,16 @@ def write_card(
     (folder / FACTS_NAME).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
-def complete_card(folder: Path, config: TrainConfig) -> None:
-    """Put the folder's sample grids, and the figures of its `metrics.json`, into its card."""
+def complete_card(folder: Path, config: TrainConfig, pipeline: Any, pictures: dict[str, list[Path]]) -> None:
+    """Draw the sample grids, and put them and the figures of `metrics.json` into the card.
+
+    Args:
+        folder: The finished pipeline's, with its card.
+        config: The resolved configuration.
+        pipeline: Translates.
+        pictures: The files that the grids of `"a2b"` and `"b2a"` show.
+    """
+    save_card_grids(pipeline, pictures, folder, max(map(max, config.data.load_sizes)))
     card = folder / "README.md"
     metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else None
     text = published_card(
@@ -75,7 +84,7 @@ def model_card(
     rows = {
         "generators": _network(config.generator, facts, "generator_a2b"),
         "discriminators": _network(config.discriminator, facts, "discriminator_b"),
-        "pictures": f"{counts['a']} of {a}, {counts['b']} of {b}",
+        "pictures": f"{counts['a']:,} of {a}, {counts['b']:,} of {b}",
         "data": f"{', '.join(datasets) or 'folders of the author'}; licence: {licence or 'not stated'}",
         "crops": f"{data.image_size} × {data.image_size} pixels, loaded at {data.load_size[0]} to {data.load_size[1]}",
         "trained": f"{facts['step']} steps of {pictures}",

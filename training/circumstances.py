@@ -35,6 +35,12 @@ def hardware_name(device: torch.device) -> str:
         return platform.processor() or platform.machine()
 
 
+def inventory(device: torch.device, networks: Any) -> dict[str, Any]:
+    """What computes, and what is computed: the hardware's name, and each network's parameters."""
+    counts = {name: sum(part.numel() for part in network.parameters()) for name, network in vars(networks).items()}
+    return {"hardware": hardware_name(device), "parameters": counts}
+
+
 def circumstances(config: TrainConfig, accelerator: Any, sources: Sources, batch_pictures: int) -> dict[str, Any]:
     """What must not change for a resumed run to end as an unbroken one.
 

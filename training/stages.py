@@ -31,7 +31,7 @@ from training.evaluation import check_evaluation
 from training.hub_config import HubConfig
 from training.publishing import Publisher
 from training.report import read_best, write_json, write_text
-from training.samples import sample_pictures, save_card_grids
+from training.samples import sample_pictures
 from training.tracking import read_epochs
 from training.trainer import Trainer
 
@@ -194,6 +194,5 @@ def _publish(config: TrainConfig, plan: list[TrainConfig]) -> None:
             card.write(f"\n#{stages}")
         pipeline = CycleGANPipeline.from_pretrained(temporary)
         pictures = sample_pictures(load_sources(config.data), config.run.num_validation_images)
-        save_card_grids(pipeline, pictures, temporary, max(map(max, config.data.load_sizes)))
-        complete_card(temporary, config)
+        complete_card(temporary, config, pipeline, pictures)
     logger.info("Done: %d stages. The pipeline is in %s.", len(plan), root)

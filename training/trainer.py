@@ -25,7 +25,7 @@ from training.card import complete_card, write_card
 from training.circumstances import (
     announcement,
     circumstances,
-    hardware_name,
+    inventory,
     prepare_processor,
     warn_of_a_lonely_process,
     warn_of_changes,
@@ -42,7 +42,7 @@ from training.objectives import Networks
 from training.optimizers import Plateau, learning_rate_factor
 from training.publishing import Publisher
 from training.report import flat, metrics_document, read_best, write_report
-from training.samples import sample_pictures, save_card_grids, save_grids
+from training.samples import sample_pictures, save_grids
 from training.step import Batch, TrainingStep
 from training.tracking import Record, read_epochs
 from training.warm_start import load_weights
@@ -307,8 +307,7 @@ class Trainer:
             with whole_folder(self.output_dir) as temporary:
                 self.save_pretrained(temporary)
                 write_report(temporary, self.config, self.watch, read_epochs(self.output_dir), self.step, pipeline)
-                save_card_grids(pipeline, self.sample_pictures, temporary, max(map(max, self.config.data.load_sizes)))
-                complete_card(temporary, self.config)
+                complete_card(temporary, self.config, pipeline, self.sample_pictures)
             logger.info("Done: %d steps. The pipeline is in %s.", self.step, self.output_dir)
         for tracker in self.accelerator.trackers:
             tracker.finish()
@@ -379,8 +378,7 @@ class Trainer:
             "positions": {key: stream.position for key, stream in self.streams.items()},
             "statistics": self.statistics,
             **self._circumstances(),
-            "hardware": hardware_name(self.device),
-            "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in vars(self.raw).items()},
+            **inventory(self.device, self.raw),
             "cyclegan_hf": __version__,
         }
 

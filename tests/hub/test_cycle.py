@@ -123,7 +123,7 @@ def check_model(server: HubServer, folder: Path) -> None:
     assert {"cyclegan", "image-to-image", "diffusers"} <= set(card.data.tags)
     figures = {(result.metric_type, result.dataset_config) for result in card.data.eval_results}
     assert {("swd", "a2b"), ("swd", "b2a")} <= figures
-    assert all(result.metric_args["protocol"]["metric"] == "swd" for result in card.data.eval_results)
+    assert all(result.dataset_args["protocol"]["metric"] == "swd" for result in card.data.eval_results)
     facts = [
         "# summer ↔ winter",
         "](grid-a2b.jpg)",
@@ -135,7 +135,7 @@ def check_model(server: HubServer, folder: Path) -> None:
         "Adam 0.0002",
         "| compute | 0.00 hours on 1 × ",
         "## Metrics",
-        "Protocol: metric: swd",
+        "Protocol:\n\n- metric: swd",
         "## Limits",
         "the detectors of known failures",
         'from_pretrained("tester/summer2winter")',

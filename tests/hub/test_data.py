@@ -139,3 +139,25 @@ def test_each_refusal_is_one_line(
     assert server.files("dataset", "tester/taken-data").keys() == {".gitattributes", "data.csv"}
     if repo := server.repos.get(("datasets", "tester/refused-data")):
         assert len(repo.commits) == 1
+
+
+def train(folder: str, source: str) -> list[str]:
+    """A run on the data set, streamed; what its folder holds then."""
+    from tests.training.tiny import tiny_config
+    from training.trainer import Trainer
+
+    places = {key: f"{source},config=train{key.upper()}" for key in "ab"}
+    tests = {f"test_{key}": f"{source},config=test{key.upper()}" for key in "ab"}
+    Trainer(tiny_config(Path(folder), data=places | tests | {"streaming": True})).train()
+    return sorted(path.name for path in (Path(folder) / "run").iterdir())
+
+
+@pytest.mark.slow
+def test_the_trainer_streams_it(server: HubServer, cli: Any, client: Client, tmp_path: Path) -> None:
+    pytest.importorskip("training.data.notation", reason="the trainer of this tree takes folders only")
+    root = write_domains(tmp_path / "domains", count=3, size=40)
+    tests = ["--test-a", root / "testA", "--test-b", root / "testB", "--license", "mit"]
+    assert cli("dataset", "push", root / "trainA", root / "trainB", "tester/fed", *tests)[0] == 0
+    server.requests.clear()
+    assert "model_index.json" in client(train, str(tmp_path), "tester/fed")
+    assert server.seen("GET", "/lfs/")

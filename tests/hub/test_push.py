@@ -62,10 +62,10 @@ def test_a_folder_goes_up_as_one_commit_with_its_card(
     assert {"cyclegan", "image-to-image", "diffusers"} <= set(card.data.tags)
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_value, result.dataset_split) == ("swd", 1.5, "test")
-    assert result.metric_args == {"protocol": metrics["protocol"]}
+    assert result.dataset_args == {"protocol": metrics["protocol"]}
     assert "![" in card.text and "](grid-a2b.jpg)" in card.text
     assert 'from_pretrained("tester/whole")' in card.text
-    assert "| swd | 1.5 |  |" in card.text
+    assert "| swd ↓ | 1.5 |  |" in card.text
 
     code, output, _ = cli("push", model, "tester/whole", "--license", "cc-by-4.0", "--variants", "fp16", "bf16")
     assert (code, output) == (0, f"{server.endpoint}/tester/whole (nothing new)\n")
@@ -182,7 +182,7 @@ def test_a_card_that_somebody_wrote_stays(server: HubServer, cli: Any, model: Pa
         "## Thanks",
         "To all.",
         "## Metrics",
-        "| swd |  | 2.5 |",
+        "| swd ↓ |  | 2.5 |",
         "seed: 0",
     ]
     places = [card.text.index(words) for words in order]
