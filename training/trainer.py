@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from torch import nn
 from tqdm.auto import tqdm
@@ -38,6 +37,7 @@ from training.evaluation import check_evaluation
 from training.interruption import Interrupted, Interruption
 from training.objectives import Networks
 from training.optimizers import Plateau, learning_rate_factor
+from training.processes import check_agreement, make_accelerator, means_over_processes
 from training.report import flat, metrics_document, read_best, write_report
 from training.samples import sample_pictures, save_grids
 from training.step import Batch, TrainingStep
@@ -74,18 +74,9 @@ class Trainer:
         self.pictures = self.sources.train
         self.sample_pictures = sample_pictures(self.sources, run.num_validation_images)
 
-        self.accelerator = Accelerator(
-            mixed_precision=run.mixed_precision,
-            log_with=None if run.report_to == "none" else run.report_to,
-            project_dir=self.output_dir,
-            # Every process follows its own batch norm statistics: sent around, they would change between two forwards
-            # of one backward.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
+        self.accelerator = make_accelerator(run)
         self.device = self.accelerator.device
         if self.device.type == "cpu":
-            if self.accelerator.mixed_precision == "fp16":  # accelerate would train in fp32 without a word
-                raise ValueError("`mixed_precision: fp16` needs a GPU; a processor takes bf16 or no.")
             torch.set_num_threads(run.num_threads or cores_of_this_process())
         self.layout = torch.channels_last if run.channels_last else torch.contiguous_format
         self.raw = networks  # as they are saved: before anything wraps them
@@ -123,6 +114,7 @@ class Trainer:
             )
             for domain, (key, processor) in enumerate(zip(("a", "b"), self.processors, strict=True))
         }
+        check_agreement(config, self.step, self.sources.fingerprint)
 
     def train(self) -> None:
         """Run to the last step and leave the finished pipeline in the output folder.
@@ -137,7 +129,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             checkpointing.remove_leftovers(self.output_dir, begins=self.step == 0)
         if run.report_to != "none":
-            self.accelerator.init_trackers("logs")
+            lost = {"purge_step": self.step + 1}  # what an earlier process wrote after the checkpoint is not shown
+            self.accelerator.init_trackers("logs", init_kwargs={"tensorboard": lost})
         record = Record(self.accelerator, self.output_dir, self.step)
         logger.info("%s", self._announcement())
         warn_of_a_lonely_process(self.accelerator.num_processes)
@@ -173,6 +166,8 @@ class Trainer:
                 logs = last or self._due(run.logging_steps)
                 draws = self._due(run.validation_steps) or (last and run.validation_steps > 0)
                 saves = self._due(run.checkpointing_steps)
+                if logs:
+                    values = means_over_processes(self.accelerator, values)
                 if logs or draws or saves or self.device.type == "cpu":  # elsewhere, a look at every step would stall
                     scalars = checkpointing.finite_numbers(values, self.step, self.output_dir)
                 if logs:
