@@ -32,9 +32,16 @@ MAY_IMPORT = {
     "conversion_files": set(),
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models
-    "picture_files": set(),
+    "picture_files": {"processes"},
+    "processes": {"errors"},
+    "bulk": {"errors", "image_io", "picture_files", "processes"},
+    "bulk_source": {"errors", "processes"},
+    "bulk_shards": {"errors"},
+    "bulk_datasets": {"bulk", "bulk_shards", "bulk_source", "errors", "picture_files", "processes"},
     "cli_arguments": set(),
     "cli": {
+        "bulk",
+        "bulk_datasets",
         "cli_arguments",
         "errors",
         "image_io",
@@ -43,6 +50,7 @@ MAY_IMPORT = {
         "models",
         "picture_files",
         "pipelines",
+        "processes",
     }
     | JOBS,
 }

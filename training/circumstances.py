@@ -14,15 +14,6 @@ from training.data.sources import Sources
 logger = logging.getLogger(__name__)
 
 
-def cores_of_this_process() -> int:
-    """The processor cores that this process may use, shared out among the processes of this machine."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows do not have it
-        cores = os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-
-
 def circumstances(config: TrainConfig, accelerator: Any, sources: Sources, batch_pictures: int) -> dict[str, Any]:
     """What must not change for a resumed run to end as an unbroken one.
 
@@ -59,20 +50,6 @@ def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 value,
                 before[name],
             )
-
-
-def warn_of_a_lonely_process(num_processes: int) -> None:
-    """Say so where `accelerate launch` was asked for several processes and started one.
-
-    On processors it does so silently (accelerate 1.15) unless it is told `--multi_gpu`. What gives it away: it names
-    an address for the processes to meet at, and no number of them.
-    """
-    launched = "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ
-    if num_processes == 1 and launched and "WORLD_SIZE" not in os.environ:
-        logger.warning(
-            "The launch asked for several processes and started one. On processors, `accelerate launch --multi_gpu "
-            "--num_processes N` and `torchrun --nproc_per_node N` start N."
-        )
 
 
 def announcement(

@@ -1,5 +1,6 @@
 """Several processes as one run: how they meet, what they must have in common, what is said of one that is gone."""
 
+import logging
 import os
 import re
 import warnings
@@ -13,8 +14,11 @@ from accelerate.utils import InitProcessGroupKwargs, set_seed
 from torch import distributed
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning
 from training.config import RunConfig, TrainConfig
 
+
+logger = logging.getLogger(__name__)
 
 # What gloo and NCCL say, in plain `RuntimeError`s, of a process that has ended and of one that does not answer.
 _LOST = re.compile(
@@ -25,7 +29,7 @@ _LOST = re.compile(
 
 
 def make_accelerator(run: RunConfig) -> Accelerator:
-    """Meet the other processes of the launch.
+    """Meet the other processes of the launch, and take this one's part of the machine.
 
     Raises:
         ValueError: If the arithmetic that is asked for needs other hardware.
@@ -44,8 +48,13 @@ def make_accelerator(run: RunConfig) -> Accelerator:
             InitProcessGroupKwargs(timeout=timedelta(seconds=run.ddp_timeout)),
         ],
     )
-    if accelerator.device.type == "cpu" and accelerator.mixed_precision == "fp16":  # it would train in fp32, silently
-        raise ValueError("`mixed_precision: fp16` needs a GPU; a processor takes bf16 or no.")
+    if accelerator.device.type == "cpu":
+        if accelerator.mixed_precision == "fp16":  # accelerate would train in fp32 without a word
+            raise ValueError("`mixed_precision: fp16` needs a GPU; a processor takes bf16 or no.")
+        cores = cores_of_this_process(Processes.of_environment().local_count)
+        torch.set_num_threads(run.num_threads or cores)
+    if warning := lonely_process_warning():
+        logger.warning("%s", warning)
     if accelerator.process_index > 0:  # all have drawn the same first weights; dropout is to differ
         set_seed((run.seed + accelerator.process_index) % 2**32)
     return accelerator

@@ -20,13 +20,7 @@ from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
 from training.builders import build_networks, image_processors, mixes_batch, num_channels
 from training.card import model_card
-from training.circumstances import (
-    announcement,
-    circumstances,
-    cores_of_this_process,
-    warn_of_a_lonely_process,
-    warn_of_changes,
-)
+from training.circumstances import announcement, circumstances, warn_of_changes
 from training.config import TrainConfig
 from training.data.normalization import Statistics, dataset_statistics
 from training.data.sources import load_sources, without_backgrounds
@@ -76,8 +70,6 @@ class Trainer:
 
         self.accelerator = make_accelerator(run)
         self.device = self.accelerator.device
-        if self.device.type == "cpu":
-            torch.set_num_threads(run.num_threads or cores_of_this_process())
         self.layout = torch.channels_last if run.channels_last else torch.contiguous_format
         self.raw = networks  # as they are saved: before anything wraps them
         for network in [*networks.generators, *networks.discriminators]:
@@ -133,7 +125,6 @@ class Trainer:
             self.accelerator.init_trackers("logs", init_kwargs={"tensorboard": lost})
         record = Record(self.accelerator, self.output_dir, self.step)
         logger.info("%s", self._announcement())
-        warn_of_a_lonely_process(self.accelerator.num_processes)
         if self.step == 0 and self.config.evaluation.initial:
             record.epoch(0, 0, {"evaluation": self._evaluate(record, 0)})
         full_rate = self.config.optimizer.learning_rate
