@@ -44,12 +44,19 @@ MAY_IMPORT = {
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models
     "hub_data": {"errors", "hub_upload", "image_io", "picture_files"},
-    "picture_files": set(),
+    "picture_files": {"processes"},
+    "processes": {"errors"},
+    "bulk": {"errors", "image_io", "picture_files", "processes"},
+    "bulk_source": {"errors", "processes"},
+    "bulk_shards": {"errors"},
+    "bulk_datasets": {"bulk", "bulk_shards", "bulk_source", "errors", "picture_files", "processes"},
     "saved_files": {"errors"},
     "wheel": set(),
     "cli_hub": HUB,
     "cli_arguments": set(),
     "cli": {
+        "bulk",
+        "bulk_datasets",
         "cli_arguments",
         "cli_hub",
         "errors",
@@ -59,6 +66,7 @@ MAY_IMPORT = {
         "models",
         "picture_files",
         "pipelines",
+        "processes",
     }
     | JOBS,
 }

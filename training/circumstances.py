@@ -8,20 +8,11 @@ from typing import Any
 
 import torch
 
-from training.config import RunConfig, TrainConfig
+from training.config import TrainConfig
 from training.data.sources import Sources
 
 
 logger = logging.getLogger(__name__)
-
-
-def cores_of_this_process() -> int:
-    """The processor cores that this process may use, shared out among the processes of this machine."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows do not have it
-        cores = os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def hardware_name(device: torch.device) -> str:
@@ -67,25 +58,6 @@ def circumstances(config: TrainConfig, accelerator: Any, sources: Sources, batch
     }
 
 
-def prepare_processor(run: RunConfig, precision: str) -> None:
-    """Share the cores out, and settle what a processor does otherwise than a GPU.
-
-    Args:
-        run: The settings; the layout may be changed.
-        precision: The arithmetic, as accelerate calls it.
-
-    Raises:
-        ValueError: If it is fp16.
-    """
-    if precision == "fp16":  # accelerate would train in fp32 without a word
-        raise ValueError("`mixed_precision: fp16` needs a GPU; a processor takes bf16 or no.")
-    if run.compile and precision == "bf16" and not run.channels_last:
-        # torch 2.13: compiled in the other layout, the paper's step at 256² has gradients that are not numbers.
-        logger.info("`channels_last` too, as always where a processor runs compiled networks in bf16.")
-        run.channels_last = True
-    torch.set_num_threads(run.num_threads or cores_of_this_process())
-
-
 def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Say which circumstances a resumed run has changed."""
     for name, value in now.items():
@@ -96,20 +68,6 @@ def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 value,
                 before[name],
             )
-
-
-def warn_of_a_lonely_process(num_processes: int) -> None:
-    """Say so where `accelerate launch` was asked for several processes and started one.
-
-    On processors it does so silently (accelerate 1.15) unless it is told `--multi_gpu`. What gives it away: it names
-    an address for the processes to meet at, and no number of them.
-    """
-    launched = "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ
-    if num_processes == 1 and launched and "WORLD_SIZE" not in os.environ:
-        logger.warning(
-            "The launch asked for several processes and started one. On processors, `accelerate launch --multi_gpu "
-            "--num_processes N` and `torchrun --nproc_per_node N` start N."
-        )
 
 
 def announcement(

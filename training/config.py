@@ -47,6 +47,8 @@ class RunConfig:
     """Memory layout of the networks and pictures: channels innermost."""
     num_threads: int | None = None
     """Processor threads of each process (`accelerate launch` leaves one); unset, the cores are shared out."""
+    ddp_timeout: int = 1800
+    """Seconds that a process waits for the others before the run ends: longer than an evaluation and a save take."""
     seed: int = 0
     """Seed of the initialisation, the shuffles, the augmentation and the pools."""
     image_pool_size: int = 50
@@ -74,7 +76,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         positive = [
             *("num_train_epochs", "max_train_steps", "train_batch_size", "gradient_accumulation_steps"),
-            *("num_threads", "logging_steps", "num_validation_images", "checkpoints_total_limit"),
+            *("num_threads", "ddp_timeout", "logging_steps", "num_validation_images", "checkpoints_total_limit"),
         ]
         check_least(self, "", dict.fromkeys(positive, 1))
         natural = ["seed", "image_pool_size", "validation_steps", "checkpointing_steps"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from torch import nn
 from tqdm.auto import tqdm
@@ -22,14 +21,7 @@ from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
 from training.builders import build_networks, image_processors, mixes_batch, num_channels
 from training.card import complete_card, write_card
-from training.circumstances import (
-    announcement,
-    circumstances,
-    inventory,
-    prepare_processor,
-    warn_of_a_lonely_process,
-    warn_of_changes,
-)
+from training.circumstances import announcement, circumstances, inventory, warn_of_changes
 from training.config import TrainConfig
 from training.data.normalization import Statistics, dataset_statistics
 from training.data.sources import load_sources, without_backgrounds
@@ -40,6 +32,7 @@ from training.evaluation import check_evaluation
 from training.interruption import Interrupted, Interruption
 from training.objectives import Networks
 from training.optimizers import Plateau, learning_rate_factor
+from training.processes import check_agreement, make_accelerator, means_over_processes
 from training.publishing import Publisher
 from training.report import flat, metrics_document, read_best, write_report
 from training.samples import sample_pictures, save_grids
@@ -77,17 +70,8 @@ class Trainer:
         self.pictures = self.sources.train
         self.sample_pictures = sample_pictures(self.sources, run.num_validation_images)
 
-        self.accelerator = Accelerator(
-            mixed_precision=run.mixed_precision,
-            log_with=None if run.report_to == "none" else run.report_to,
-            project_dir=self.output_dir,
-            # Every process follows its own batch norm statistics: sent around, they would change between two forwards
-            # of one backward.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
+        self.accelerator = make_accelerator(run)
         self.device = self.accelerator.device
-        if self.device.type == "cpu":
-            prepare_processor(run, self.accelerator.mixed_precision)
         self.layout = torch.channels_last if run.channels_last else torch.contiguous_format
         self.raw = networks  # as they are saved: before anything wraps them
         for network in [*networks.generators, *networks.discriminators]:
@@ -125,6 +109,7 @@ class Trainer:
             )
             for domain, (key, processor) in enumerate(zip(("a", "b"), self.processors, strict=True))
         }
+        check_agreement(config, self.step, self.sources.fingerprint)
 
     def train(self) -> None:
         """Run to the last step and leave the finished pipeline in the output folder.
@@ -140,10 +125,10 @@ class Trainer:
         if self.accelerator.is_main_process:
             checkpointing.remove_leftovers(self.output_dir, begins=self.step == 0)
         if run.report_to != "none":
-            self.accelerator.init_trackers("logs")
+            lost = {"purge_step": self.step + 1}  # what an earlier process wrote after the checkpoint is not shown
+            self.accelerator.init_trackers("logs", init_kwargs={"tensorboard": lost})
         record = Record(self.accelerator, self.output_dir, self.step)
         logger.info("%s", self._announcement())
-        warn_of_a_lonely_process(self.accelerator.num_processes)
         if self.step == 0 and self.config.evaluation.initial:
             record.epoch(0, 0, {"evaluation": self._evaluate(record, 0)})
         full_rate = self.config.optimizer.learning_rate
@@ -178,6 +163,8 @@ class Trainer:
                 logs = last or self._due(run.logging_steps)
                 draws = self._due(run.validation_steps) or (last and run.validation_steps > 0)
                 saves = self._due(run.checkpointing_steps)
+                if logs:
+                    values = means_over_processes(self.accelerator, values)
                 if logs or draws or saves or self.device.type == "cpu":  # elsewhere, a look at every step would stall
                     scalars = checkpointing.finite_numbers(values, self.step, self.output_dir)
                 if logs:

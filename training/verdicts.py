@@ -71,7 +71,7 @@ def accuracy(on_real: Verdict, on_fake: Verdict, config: LossConfig) -> torch.Te
 
     A picture is taken for real where its score is above the threshold: half-way between the targets of least squares
     (the course report `human2anime`'s 0.5 of a probability), 0 of a logit, and the mean of all scores where only their
-    order says anything (Wasserstein, relativistic).
+    order says anything (Wasserstein, relativistic; of this process's scores).
     """
     real, fake = score(on_real, config).float(), score(on_fake, config).float()
     match config.adversarial:
