@@ -6,9 +6,10 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from training.config import TrainConfig
+from training.data.notation import hub_ids
 
 
-def model_card(config: TrainConfig, facts: dict[str, Any], counts: dict[str, int]) -> str:
+def model_card(config: TrainConfig, facts: dict[str, Any], counts: dict[str, int | None]) -> str:
     """The card as Markdown with metadata: what the model translates, how it was trained, how to use it.
 
     The metadata (Hub documentation, "Model Cards") name data sets and a model that the run started from where they are
@@ -18,14 +19,14 @@ def model_card(config: TrainConfig, facts: dict[str, Any], counts: dict[str, int
     Args:
         config: The resolved configuration.
         facts: What the checkpoint records of the run: step, seconds, precision, device, versions.
-        counts: Training pictures of domains `"a"` and `"b"`.
+        counts: Training pictures of domains `"a"` and `"b"`, where they are known.
     """
     a, b = config.data.domain_a, config.data.domain_b
     run = config.run
     data = ModelCardData(
         library_name="cyclegan_hf",
         pipeline_tag="image-to-image",
-        datasets=_hub_ids(config.data.a, config.data.b) or None,
+        datasets=hub_ids(config.data.a, config.data.b) or None,
         base_model=next(iter(_hub_ids(run.warm_start)), None),
         tags=["cyclegan", "image-to-image", "diffusers", "unpaired-image-translation"],
     )
@@ -52,7 +53,7 @@ image = pipe("photo.jpg", direction="{a}2{b}").images[0]
 | | |
 |---|---|
 | generators | {config.generator["_class_name"]}({generator}) |
-| pictures | {counts["a"]} of {a}, {counts["b"]} of {b} |
+| pictures | {counts["a"] or "unknown number"} of {a}, {counts["b"] or "unknown number"} of {b} |
 | crops | {config.data.image_size} × {config.data.image_size} pixels, loaded at {config.data.load_size[0]} to {config.data.load_size[1]} |
 | trained | {facts["step"]} steps of {run.train_batch_size * run.gradient_accumulation_steps * facts["num_processes"]} |
 | weights | {average} |
