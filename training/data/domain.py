@@ -42,16 +42,18 @@ class Source:
         self.stream: StreamShards | None = None
         self.root: Path | None = None
         self.lengths: list[int] | None = None
+        self._in_shards = False
         if files := picture_files(spec):
             if options := [name for name in ("revision", "token") if getattr(spec, name)]:
                 raise spec.refuse(f"`{options[0]}=` is for the Hub, and this is a path.")
             self.pictures, self.root = files
         else:
             data = DataSet(spec, test)
-            if not streaming:
-                self.pictures, self.lengths = data.memory_mapped()
-            elif data.is_folder:
+            if data.is_folder and (streaming or not (spec.is_hub_id or spec.is_address)):
                 self.pictures = data.addresses()
+            elif not streaming:
+                self.pictures, self.lengths = data.memory_mapped()
+                self._in_shards = not data.is_folder
             else:
                 self.stream = StreamShards(data)
         if spec.unique and self.stream is None:
@@ -85,7 +87,7 @@ class Source:
         if self.stream is not None:
             return self.stream
         part = self.part(places)
-        if not (in_shards and isinstance(part, Rows)):
+        if not (in_shards and self._in_shards and isinstance(part, Rows)):
             return Singles(part)
         if self.lengths is None:
             raise self.spec.refuse("`data.shuffle_buffer` needs shards whose rows can be counted, and is for streams.")

@@ -3,7 +3,7 @@
     photos/summer                                      a folder with all its sub-folders
     photos/**/*.jpg                                    a pattern
     chosen.txt                                         a list: one path a line, relative to the list
-    shards/train-*.parquet, shards/, set.tar           parquet, webdataset (.tar), arrow, zip files, or a folder of them
+    shards/train-*.parquet, shards/, set.tar           parquet, webdataset (.tar), arrow, zip files, a folder of them
     user/name,split=train,column=imageA,revision=v2    a data set on the Hub
     user/name,label=zebra                              those of its rows that carry a label
     hf://datasets/user/name/data/*.parquet, https://…  files of a repository, or of any server

@@ -93,7 +93,8 @@ class SourceOrder:
         self.buffer = buffer
         self.share = share
         # Only who sees all rows finds repeats; where walking costs nothing, turns keep the order of one process.
-        self.takes_turns = shards.cheap or shards.unique or shards.num_shards % share.num_processes != 0
+        processes = share.num_processes
+        self.takes_turns = processes == 1 or shards.cheap or shards.unique or shards.num_shards % processes != 0
         self.own_rank = () if self.takes_turns else (share.rank,)
 
     def __call__(self, position: Position) -> Iterator[tuple[tuple[int, int], Picture, Position]]:
@@ -137,7 +138,7 @@ class SourceOrder:
     def _pass(
         self, epoch: int, offset: int, start: int
     ) -> Iterator[tuple[int, tuple[tuple[int, int], Picture] | None]]:
-        """The rows of a pass from `offset` on: how many are gone by with each, and the row where it is this share's."""
+        """The rows of a pass from `offset` on: how many are gone by with each, and those that are this share's."""
         begin = self._block_start(epoch, offset)
         rows = self._rows(epoch, begin)
         size = self.buffer if begin else self._first_block(epoch)

@@ -166,7 +166,7 @@ class DataSet:
     def count(self) -> int | None:
         """How many rows the split has; none where only reading it tells."""
         info = (self.builder.info.splits or {}).get(self.split)
-        if info is not None and info.num_examples:
+        if self.spec.is_hub_id and info is not None and info.num_examples:  # what its card says
             return int(info.num_examples)
         lengths = self.shard_lengths()
         return None if lengths is None else sum(lengths)
