@@ -3,24 +3,18 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-from datasets import ClassLabel, Dataset, Features, disable_progress_bars, enable_progress_bars
+from datasets import ClassLabel, Dataset, Features, disable_progress_bars
 from datasets import Image as ImageFeature
 from PIL import Image
 
 
+disable_progress_bars()
+
 SIZE = 4
-
-
-@pytest.fixture
-def quiet_datasets() -> Iterator[None]:
-    disable_progress_bars()
-    yield
-    enable_progress_bars()
 
 
 def grey(value: int, size: int = SIZE) -> bytes:

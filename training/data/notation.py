@@ -24,6 +24,7 @@ KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow", ".zip":
 """What `datasets` calls files by their extension."""
 ADDRESSES = ("hf://", "https://", "http://")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_OPTION = re.compile(r"\s*\w+=")
 
 Written = str | list[str] | None
 """A source, several, or none, as a flag or a recipe gives it."""
@@ -121,9 +122,9 @@ def hub_ids(*written: Written) -> list[str]:
 def _read(text: str, key: str) -> SourceSpec:
     parts = [] if Path(text).exists() else text.split(",")  # a path may have commas and equals signs
     first = len(parts)
-    while first > 1 and "=" in parts[first - 1]:
+    while first > 1 and _OPTION.match(parts[first - 1]):
         first -= 1
-    options = dict(part.split("=", 1) for part in parts[first:])
+    options = dict(part.strip().split("=", 1) for part in parts[first:])
     place = ",".join(parts[:first]) or text
     if not place.strip():
         raise ValueError(f"`{key}` must be a source of pictures, got {text!r}.")
