@@ -9,6 +9,8 @@ logger = logging.getLogger(__name__)
 
 LEAST_READ = 1000
 """Pictures over which a stream's share is taken at least: one of the first ten is not yet ten per cent."""
+_FRUITLESS = 100
+"""Unreadable pictures of a stream in a row that are enough, whatever the share."""
 _LISTED = 20
 
 
@@ -44,10 +46,10 @@ class BadPictures:
         self._fruitless = 0 if good else self._fruitless + read
         new = {name: fault for name, fault in faults.items() if name not in self.faults}
         self.faults |= new
-        of = self._total or LEAST_READ
+        of, in_a_row = self._total or LEAST_READ, self._total or _FRUITLESS
         if self._streamed:
-            of = max(self.read, min(of, LEAST_READ))
-        if len(self.faults) > max(1, self.share * of) or self._fruitless >= of:
+            of, in_a_row = max(self.read, min(of, LEAST_READ)), min(in_a_row, _FRUITLESS)
+        if len(self.faults) > max(1, self.share * of) or self._fruitless >= in_a_row:
             raise ValueError(self._too_many())
         for number, fault in enumerate(new.values(), start=len(self.faults) - len(new) + 1):
             logger.warning("Skipped a picture (%d of this domain so far): %s", number, fault)
