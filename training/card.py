@@ -53,7 +53,7 @@ image = pipe("photo.jpg", direction="{a}2{b}").images[0]
 | | |
 |---|---|
 | generators | {config.generator["_class_name"]}({generator}) |
-| pictures | {counts["a"] or "unknown number"} of {a}, {counts["b"] or "unknown number"} of {b} |
+| pictures | {counts["a"] or "an unknown number"} of {a}, {counts["b"] or "an unknown number"} of {b} |
 | crops | {config.data.image_size} × {config.data.image_size} pixels, loaded at {config.data.load_size[0]} to {config.data.load_size[1]} |
 | trained | {facts["step"]} steps of {run.train_batch_size * run.gradient_accumulation_steps * facts["num_processes"]} |
 | weights | {average} |

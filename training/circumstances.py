@@ -38,6 +38,7 @@ def circumstances(config: TrainConfig, accelerator: Any, sources: Sources, batch
         "split": sources.fingerprint,
         "batch_pictures": batch_pictures,
         "seed": run.seed,
+        "shuffle_buffer": config.data.shuffle_buffer,
         "image_pool_size": run.image_pool_size,
         "compile": run.compile,
         "channels_last": run.channels_last,

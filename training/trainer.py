@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -145,6 +146,8 @@ class Trainer:
         started = time.monotonic() - self.seconds
         with (
             Interruption() as interruption,
+            closing(self.streams["a"]),
+            closing(self.streams["b"]),
             tqdm(
                 total=self.total_steps,
                 initial=self.step,

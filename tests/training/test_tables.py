@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.training.data_files import grey, write_arrow, write_parquet, write_webdataset
 from training.config import DataConfig
+from training.data.normalization import dataset_statistics
 from training.data.pictures import Picture, Rows, open_picture
 from training.data.shards import StreamShards
 from training.data.sources import Sources, load_sources
@@ -168,6 +169,13 @@ def test_splits_of_a_table_follow_its_rows(root: Path) -> None:
     assert again.fingerprint == first.fingerprint
     assert isinstance(first.test["a"], Rows)
     assert len(load(root, "arrow", limit=5).train["a"]) == 5
+
+
+def test_a_table_has_statistics_of_its_own(root: Path) -> None:
+    config = DataConfig(a=f"{root}/arrow", b=f"{root}/b", image_size=4, load_size=(4, 4))
+    statistics = dataset_statistics(load_sources(config).train, config, (1, 3))
+    assert statistics["a"]["mean"][0] * 255 == pytest.approx(np.mean(EVERYTHING))
+    assert statistics["a"]["std"][0] * 255 == pytest.approx(np.std(EVERYTHING))
 
 
 def test_test_pictures_have_sources_like_others(root: Path, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ class SourceOrder:
         processes = share.num_processes
         self.takes_turns = processes == 1 or shards.cheap or shards.unique or shards.num_shards % processes != 0
         self.own_rank = () if self.takes_turns else (share.rank,)
+        self.stopped = False
 
     def __call__(self, position: Position) -> Iterator[tuple[tuple[int, int], Picture, Position]]:
         """The pictures from a position on, endlessly, each with its shard and row and the position after it.
@@ -105,7 +106,7 @@ class SourceOrder:
         """
         epoch, offset, start = position
         empty = 0
-        while True:
+        while not self.stopped:
             length = offset
             for length, found in self._pass(epoch, offset, start):
                 if found is not None:
@@ -159,6 +160,8 @@ class SourceOrder:
                 continue
             unique = self.shards.is_unique(shard)
             for place, picture in self.shards.rows(shard):
+                if self.stopped:
+                    return
                 if unique:
                     content = digest(picture)
                     if content in seen:
@@ -229,6 +232,11 @@ class DomainOrder:
         """Take a picture as gone by."""
         self.drawn = drawn
         self.positions[group] = after
+
+    def stop(self) -> None:
+        """Let the reading end after the row at hand; what comes after that is of no use."""
+        for source in self.sources:
+            source.stopped = True
 
     def state_dict(self) -> dict[str, Any]:
         """Where this process stands, in plain types."""

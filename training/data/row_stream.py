@@ -4,10 +4,10 @@ Three stages run at once: a thread reads rows ahead, the loader's processes deco
 training takes batches. How many processes load does not matter to what comes.
 """
 
-import queue
-import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,9 @@ from training.data.pictures import open_picture
 from training.data.shards import Group
 from training.data.transforms import augment
 from training.interruption import leave_signals_to_the_main_process
+
+
+_PORTION = 16  # rows that the reading thread is asked for at a time
 
 
 class Tag(NamedTuple):
@@ -66,23 +69,62 @@ class DealtDataset(Dataset[Example]):
 
 
 class DealtBatches(Sampler[list[Dealt]]):
-    """What the loader's processes are given, a batch at a time, read ahead.
+    """What the loader's processes are given, a batch at a time.
+
+    Args:
+        rows: All that is dealt out.
+        batch_size: Examples a batch.
+    """
+
+    def __init__(self, rows: Iterator[Dealt], batch_size: int) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[list[Dealt]]:
+        while True:
+            yield [next(self.rows) for _ in range(self.batch_size)]
+
+
+class ReadAhead(Iterator[Dealt]):
+    """What an order deals out; a thread reads up to `count` rows ahead.
 
     Args:
         order: The order.
-        batch_size: Examples a batch.
-        ahead: Rows that wait, read, for the loader.
+        count: Rows that wait.
     """
 
-    def __init__(self, order: DomainOrder, batch_size: int, ahead: int) -> None:
-        self.order = order
-        self.batch_size = batch_size
-        self.ahead = ahead
+    def __init__(self, order: DomainOrder, count: int) -> None:
+        rows, self._portion = iter(order), max(1, min(_PORTION, count))
 
-    def __iter__(self) -> Iterator[list[Dealt]]:
-        rows = _read_ahead(self.order, self.ahead)
-        while True:
-            yield [next(rows) for _ in range(self.batch_size)]
+        def take(portion: int = self._portion) -> list[Dealt]:  # without `self`, which it would keep alive
+            return list(islice(rows, portion))
+
+        self._order = order
+        self._count = count
+        self._take = take
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="rows")
+        self._pending: deque[Future[list[Dealt]]] = deque()
+        self._rows: deque[Dealt] = deque()
+
+    def __next__(self) -> Dealt:
+        """The next row.
+
+        Raises:
+            ValueError: If the source cannot be read, or has no picture.
+        """
+        while not self._rows:
+            while len(self._pending) * self._portion < self._count:
+                self._pending.append(self._pool.submit(self._take))
+            self._rows.extend(self._pending.popleft().result())
+        return self._rows.popleft()
+
+    def close(self) -> None:
+        """Read no more; returns when the thread has ended."""
+        self._order.stop()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class RowStream:
@@ -124,16 +166,17 @@ class RowStream:
                 self.bad.load_state_dict(states[share.rank]["bad"])
         self._share = share
         self._ready: deque[Example] = deque()
+        self._rows = ReadAhead(self.order, config.buffer)
         loader = DataLoader(
             DealtDataset(processor, config, seed, domain),
-            batch_sampler=DealtBatches(self.order, share.batch_size, config.buffer),
+            batch_sampler=DealtBatches(self._rows, share.batch_size),
             num_workers=config.num_workers,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=leave_signals_to_the_main_process,
             generator=torch.Generator(),  # a loader draws a number at its start: not from the networks' generator
         )
-        self._chunks = iter(loader)
+        self._chunks: Iterator[Chunk] = iter(loader)
 
     @property
     def position(self) -> int:
@@ -147,7 +190,7 @@ class RowStream:
             ValueError: If a source cannot be read, or more of its pictures than `data.max_bad_share` allows.
         """
         if not self._ready:
-            pictures, tags = self._next_chunk()
+            pictures, tags = next(self._chunks)
             if pictures is not None and len(pictures) == len(tags):  # nearly always
                 self._take(tags)
                 return pictures
@@ -155,7 +198,7 @@ class RowStream:
         batch: list[torch.Tensor] = []
         while len(batch) < self._share.batch_size:
             if not self._ready:
-                self._keep(*self._next_chunk())
+                self._keep(*next(self._chunks))
             picture, tag = self._ready.popleft()
             self._take([tag])
             if picture is not None:
@@ -166,8 +209,10 @@ class RowStream:
         """What this process needs to go on after the last batch, in plain types."""
         return {"order": self.order.state_dict(), "bad": self.bad.state_dict()}
 
-    def _next_chunk(self) -> Chunk:
-        return next(self._chunks)
+    def close(self) -> None:
+        """Stop reading: a thread that reads while Python ends would end it with a crash."""
+        self._rows.close()
+        self._chunks = iter(())
 
     def _keep(self, pictures: torch.Tensor | None, tags: list[Tag]) -> None:
         rest = iter(() if pictures is None else pictures)
@@ -183,30 +228,3 @@ class RowStream:
 def _collate(examples: list[Example]) -> Chunk:
     pictures = [picture for picture, _ in examples if picture is not None]
     return torch.stack(pictures) if pictures else None, [tag for _, tag in examples]
-
-
-def _read_ahead(rows: Iterable[Dealt], count: int) -> Iterator[Dealt]:
-    """The same rows, of which a thread reads up to `count` ahead; its errors are raised here."""
-    waiting: queue.Queue[Dealt | Exception] = queue.Queue(count)
-    stopped = threading.Event()
-
-    def read() -> None:
-        try:
-            for row in rows:
-                if stopped.is_set():
-                    return
-                waiting.put(row)
-        except Exception as error:  # said where the rows are wanted
-            waiting.put(error)
-
-    threading.Thread(target=read, name="rows", daemon=True).start()
-    try:
-        while True:
-            row = waiting.get()
-            if isinstance(row, Exception):
-                raise row
-            yield row
-    finally:  # the thread may wait for room
-        stopped.set()
-        while not waiting.empty():
-            waiting.get_nowait()

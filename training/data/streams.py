@@ -172,7 +172,7 @@ class DomainStream:
             worker_init_fn=leave_signals_to_the_main_process,
             generator=torch.Generator(),  # a loader draws a number at its start: not from the networks' generator
         )
-        self._batches = iter(loader)
+        self._batches: Iterator[Example] = iter(loader)
 
     def __next__(self) -> torch.Tensor:
         """The next batch, `(batch_size, channels, size, size)` in model space.
@@ -186,6 +186,10 @@ class DomainStream:
         self.bad.add(read, 0 if batch is None else read, faults)
         assert batch is not None, "nothing but bad pictures is an error"
         return batch
+
+    def close(self) -> None:
+        """Let the loader's processes end."""
+        self._batches = iter(())
 
     def state_dict(self) -> dict[str, Any]:
         """What this process needs to go on, besides the position."""

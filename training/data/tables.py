@@ -142,10 +142,11 @@ class DataSet:
     def streamed(self) -> Any:
         """The rows as a `datasets.IterableDataset` of the picture's and the label's columns, not decoded."""
         wanted = list(dict.fromkeys([self.column, *self.labels.columns]))
-        builder = self.builder
-        if self._saved is None and _is_parquet(builder):
-            builder = self._builder(columns=wanted)  # then the others are not even fetched
-        return _undecoded(builder.as_streaming_dataset(split=self.split).select_columns(wanted), self.column)
+        if _is_parquet(self.builder):
+            self.builder.config.columns = wanted  # then the others are not even fetched
+        rows = self.builder.as_streaming_dataset(split=self.split)
+        rows = rows.decode(False) if rows.features is not None else rows  # remote pictures have decoders of their own
+        return _undecoded(rows.select_columns(wanted), self.column)
 
     def addresses(self) -> list[Encoded]:
         """The pictures of a folder, where they lie: nothing is fetched before one is opened."""
@@ -191,11 +192,10 @@ class DataSet:
         """The error of a shard that cannot be read, or not to its end."""
         return self.spec.refuse(f"{name} cannot be read: {one_line(error, 300)}")
 
-    def _builder(self, **settings: Any) -> Any:
+    def _builder(self) -> Any:
         from datasets import load_dataset_builder
 
         spec = self.spec
-        settings = {key: value for key, value in settings.items() if value is not None} | {"token": self.secret}
         if self._saved is not None:
             names = [self._saved] if not self._is_dict() else [path for path in self._saved.iterdir() if path.is_dir()]
             files = {"train" if folder == self._saved else folder.name: _arrow_files(folder) for folder in names}
@@ -206,16 +206,16 @@ class DataSet:
                 raise ValueError(
                     f"an address must end in {', '.join(KINDS)}; of a whole data set on the Hub, the id will do."
                 )
-            return load_dataset_builder(kind, data_files=_by_split(spec, [spec.place]), **settings)
+            return load_dataset_builder(kind, data_files=_by_split(spec, [spec.place]), token=self.secret)
         path = Path(spec.place).expanduser()
         if spec.is_hub_id or path.is_dir():
             place = spec.place if spec.is_hub_id else str(path)
-            return load_dataset_builder(place, spec.config, revision=spec.revision, **settings)
+            return load_dataset_builder(place, spec.config, revision=spec.revision, token=self.secret)
         found = [path] if path.is_file() else matches(spec.place)
         kinds = {KINDS.get(file.suffix.lower()) for file in found}
         if len(kinds) > 1 or None in kinds:
             raise ValueError(f"shards of one kind are wanted, found {', '.join(sorted({f.suffix for f in found}))}.")
-        return load_dataset_builder(str(*kinds), data_files=_by_split(spec, [str(file) for file in found]), **settings)
+        return load_dataset_builder(str(*kinds), data_files=_by_split(spec, [str(file) for file in found]))
 
     def _is_dict(self) -> bool:
         return self._saved is not None and (self._saved / "dataset_dict.json").is_file()
