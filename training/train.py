@@ -24,7 +24,8 @@ except ImportError as error:
 def main() -> None:
     """Parse the command line, train, and turn what a user can mend into one line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request of a data set on the Hub
+    for name in ("httpx", "httpx2"):  # a line for every request, and a data set on the Hub takes hundreds
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         config, checkpoint = parse_command(sys.argv[1:])
         with logging_redirect_tqdm():  # a line of the log goes above the progress bar, not into it

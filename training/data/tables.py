@@ -241,9 +241,9 @@ class DataSet:
 
     def _in_words(self, error: Exception) -> str:
         text = one_line(error, 300)
-        if self.spec.is_hub_id:
+        if self.spec.is_hub_id and text.startswith(("Dataset '", "Couldn't reach")):
             text = f"neither a path on this machine nor a data set that the Hub gives: {text}"
-            if type(error).__name__ == "DatasetNotFoundError" and self.secret is None:
+            if self.secret is None and "Couldn't" not in text:
                 text += " A private one needs a token: `hf auth login`, HF_TOKEN, or `token=` and a variable's name."
         elif isinstance(error, ImportError) and self.spec.place.startswith("http"):
             text = "https:// needs the package aiohttp: pip install 'cyclegan_hf[train]'."
