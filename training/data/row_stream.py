@@ -4,6 +4,7 @@ Three stages run at once: a thread reads rows ahead, the loader's processes deco
 training takes batches. How many processes load does not matter to what comes.
 """
 
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -99,12 +100,12 @@ class ReadAhead(Iterator[Dealt]):
         def take(portion: int = self._portion) -> list[Dealt]:  # without `self`, which it would keep alive
             return list(islice(rows, portion))
 
-        self._order = order
         self._count = count
         self._take = take
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="rows")
         self._pending: deque[Future[list[Dealt]]] = deque()
         self._rows: deque[Dealt] = deque()
+        self._end = weakref.finalize(self, _end_reading, order, self._pool)
 
     def __next__(self) -> Dealt:
         """The next row.
@@ -120,11 +121,12 @@ class ReadAhead(Iterator[Dealt]):
 
     def close(self) -> None:
         """Read no more; returns when the thread has ended."""
-        self._order.stop()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._end()
 
-    def __del__(self) -> None:
-        self.close()
+
+def _end_reading(order: DomainOrder, pool: ThreadPoolExecutor) -> None:
+    order.stop()
+    pool.shutdown(wait=True, cancel_futures=True)
 
 
 class RowStream:
