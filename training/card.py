@@ -10,6 +10,7 @@ from huggingface_hub import HfApi
 from cyclegan_hf.hub_card import PLACEHOLDER, CardFacts, pipeline_card, published_card
 from cyclegan_hf.saved_files import read_json
 from training.config import TrainConfig
+from training.data.notation import hub_ids
 from training.samples import save_card_grids
 
 
@@ -21,7 +22,11 @@ _FACTS = (
 
 
 def write_card(
-    folder: Path, config: TrainConfig, facts: dict[str, Any], counts: dict[str, int], signals: dict[str, str] | None
+    folder: Path,
+    config: TrainConfig,
+    facts: dict[str, Any],
+    counts: dict[str, int | None],
+    signals: dict[str, str] | None,
 ) -> None:
     """Write the card, the recipe without places, and `training.json`.
 
@@ -29,7 +34,7 @@ def write_card(
         folder: Where to.
         config: The resolved configuration.
         facts: What the checkpoint records of the run: step, seconds, precision, device, versions.
-        counts: Training pictures of domains `"a"` and `"b"`.
+        counts: Training pictures of domains `"a"` and `"b"`, where they are known.
         signals: What the detectors of known failures see at present.
     """
     (folder / "README.md").write_text(model_card(config, facts, counts, signals), encoding="utf-8")
@@ -61,7 +66,7 @@ def complete_card(folder: Path, config: TrainConfig, pipeline: Any, pictures: di
 
 
 def model_card(
-    config: TrainConfig, facts: dict[str, Any], counts: dict[str, int], signals: dict[str, str] | None = None
+    config: TrainConfig, facts: dict[str, Any], counts: dict[str, int | None], signals: dict[str, str] | None = None
 ) -> str:
     """The card as Markdown with metadata: what the model translates, how it was trained, how to use it.
 
@@ -72,19 +77,19 @@ def model_card(
     Args:
         config: The resolved configuration.
         facts: What the checkpoint records of the run: step, seconds, precision, device, versions.
-        counts: Training pictures of domains `"a"` and `"b"`.
+        counts: Training pictures of domains `"a"` and `"b"`, where they are known.
         signals: What the detectors of known failures see at present; unset, nobody looked.
     """
     data, run, losses, optimizer = config.data, config.run, config.losses, config.optimizer
     a, b = data.domain_a, data.domain_b
-    datasets = _hub_ids(data.a, data.b)
+    datasets = hub_ids(data.a, data.b)
     licence = config.hub.hub_data_license or (_license(datasets[0]) if datasets else None)
     pictures = run.train_batch_size * run.gradient_accumulation_steps * facts["num_processes"]
     hardware = f"{facts['num_processes']} × {facts.get('hardware', facts['device'])} ({facts['threads']} threads)"
     rows = {
         "generators": _network(config.generator, facts, "generator_a2b"),
         "discriminators": _network(config.discriminator, facts, "discriminator_b"),
-        "pictures": f"{counts['a']:,} of {a}, {counts['b']:,} of {b}",
+        "pictures": f"{_number(counts['a'])} of {a}, {_number(counts['b'])} of {b}",
         "data": f"{', '.join(datasets) or 'folders of the author'}; licence: {licence or 'not stated'}",
         "crops": f"{data.image_size} × {data.image_size} pixels, loaded at {data.load_size[0]} to {data.load_size[1]}",
         "trained": f"{facts['step']} steps of {pictures}",
@@ -109,6 +114,10 @@ def model_card(
             license=config.hub.hub_license,
         )
     )
+
+
+def _number(count: int | None) -> str:
+    return "an unknown number" if count is None else f"{count:,}"
 
 
 def _network(block: dict[str, Any], facts: dict[str, Any], name: str) -> str:

@@ -3,7 +3,7 @@
 import logging
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -43,10 +43,11 @@ def circumstances(config: TrainConfig, accelerator: Any, sources: Sources, batch
     """
     run = config.run
     return {
-        "pictures": {key: len(files) for key, files in sources.train.items()},
+        "pictures": {key: sources.length(key) for key in ("a", "b")},
         "split": sources.fingerprint,
         "batch_pictures": batch_pictures,
         "seed": run.seed,
+        "shuffle_buffer": config.data.shuffle_buffer,
         "image_pool_size": run.image_pool_size,
         "compile": run.compile,
         "channels_last": run.channels_last,
@@ -70,10 +71,15 @@ def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             )
 
 
+def in_words(length: int | None) -> str:
+    """How many pictures a domain has; a stream may not tell."""
+    return "an unknown number of pictures" if length is None else f"{length} pictures"
+
+
 def announcement(
     config: TrainConfig,
     accelerator: Any,
-    pictures: Mapping[str, Sequence],
+    pictures: Mapping[str, int | None],
     total_steps: int,
     batch_pictures: int,
     steps_per_epoch: int,
@@ -84,7 +90,7 @@ def announcement(
     settings = [precision, *(["compiled"] if config.run.compile else [])]
     settings += ["channels last"] if config.run.channels_last else []
     return (
-        f"{len(pictures['a'])} pictures of {config.data.domain_a}, {len(pictures['b'])} of {config.data.domain_b}; "
+        f"{in_words(pictures['a'])} of {config.data.domain_a}, {in_words(pictures['b'])} of {config.data.domain_b}; "
         f"{total_steps} steps of {batch_pictures} pictures ({steps_per_epoch} an epoch) from step {step}; "
         f"{accelerator.num_processes} process(es) on {accelerator.device}, {', '.join(settings)}, "
         f"{torch.get_num_threads()} threads, pid {os.getpid()}"

@@ -35,6 +35,8 @@ class RunConfig:
     """Passes over the longer domain."""
     max_train_steps: int | None = None
     """Optimiser steps in all; overrides the epochs."""
+    steps_per_epoch: int | None = None
+    """Steps that count as an epoch; unset, a pass over the longer domain. For streams of unknown length."""
     train_batch_size: int = 1
     """Pictures of each domain a step, on each process."""
     gradient_accumulation_steps: int = 1
@@ -75,8 +77,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         positive = [
-            *("num_train_epochs", "max_train_steps", "train_batch_size", "gradient_accumulation_steps"),
-            *("num_threads", "ddp_timeout", "logging_steps", "num_validation_images", "checkpoints_total_limit"),
+            *("num_train_epochs", "max_train_steps", "steps_per_epoch", "train_batch_size"),
+            *("gradient_accumulation_steps", "num_threads", "ddp_timeout", "logging_steps", "num_validation_images"),
+            "checkpoints_total_limit",
         ]
         check_least(self, "", dict.fromkeys(positive, 1))
         natural = ["seed", "image_pool_size", "validation_steps", "checkpointing_steps"]

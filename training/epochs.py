@@ -1,17 +1,56 @@
-"""Losses over an epoch: the means of the training steps, and the same losses on pictures kept apart."""
+"""How long an epoch is, and losses over it: means of the training steps, and the same on pictures kept apart."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
-from training.config import LossConfig
+from training.config import LossConfig, TrainConfig
+from training.data.sources import Sources
 from training.objectives import Networks, discriminator_objective, generator_objective, term_weights, translate
 from training.step import Batch, mean_values
+
+
+def steps_in_epoch(config: TrainConfig, sources: Sources, batch_pictures: int) -> int:
+    """The steps of a pass over the longer domain, or what `steps_per_epoch` says.
+
+    Args:
+        config: The run's configuration.
+        sources: The run's pictures.
+        batch_pictures: Pictures of each domain a step, over all processes.
+
+    Returns:
+        Steps; where a stream's length is not known and nothing counts epochs, all of the run's.
+
+    Raises:
+        ValueError: If something counts epochs, and how long one is is not known.
+    """
+    run = config.run
+    if run.steps_per_epoch is not None:
+        return run.steps_per_epoch
+    lengths = {key: sources.length(key) for key in ("a", "b")}
+    if None not in lengths.values():
+        return math.ceil(max(filter(None, lengths.values())) / batch_pictures)
+    asked = {
+        "num_train_epochs": run.max_train_steps is None,
+        "lr_scheduler.unit: epoch": config.lr_scheduler.unit == "epoch"
+        and config.lr_scheduler.type not in ("constant", "plateau"),
+        "evaluation.epochs": config.evaluation.epochs > 0,
+        "losses.adaptive": config.losses.adaptive != "none",
+    }
+    if wanted := [name for name, is_asked in asked.items() if is_asked]:
+        stream = next(key for key, length in lengths.items() if length is None)
+        raise ValueError(
+            f"`data.{stream}` is a stream whose length is not known, and `{'`, `'.join(wanted)}` counts epochs: say "
+            "how long one is, `--steps-per-epoch`, or count steps: `--max-train-steps`, `--lr-scheduler.unit step`."
+        )
+    assert run.max_train_steps is not None
+    return run.max_train_steps
 
 
 class RunningMeans:

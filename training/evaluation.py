@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cyclegan_hf.image_io import open_image
 from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.metrics.gms import gms
 from cyclegan_hf.metrics.inception import fid, inception_features, inception_score, load_feature_network
 from cyclegan_hf.metrics.sliced_wasserstein import patch_descriptors, sliced_wasserstein
 from training.config import TrainConfig
 from training.data.config import DataConfig
+from training.data.pictures import Picture, open_picture
 from training.data.sources import Sources
 from training.data.transforms import plain
 
@@ -31,7 +31,7 @@ SMALLEST = 25
 """Pixels that `swd` needs: a 7×7 patch on the third level of the pyramid."""
 
 
-def spread(files: list[Path], count: int) -> list[Path]:
+def spread(files: Sequence[Picture], count: int) -> list[Picture]:
     """At most `count` of the files, evenly spaced."""
     if len(files) <= count:
         return list(files)
@@ -43,12 +43,14 @@ def has_split(sources: Sources, name: str) -> bool:
     return all(getattr(sources, name).values())
 
 
-def chunks(files: list[Path], config: DataConfig, domain: str, count: int = CHUNK) -> Iterator[list[Image.Image]]:
+def chunks(
+    files: Sequence[Picture], config: DataConfig, domain: str, count: int = CHUNK
+) -> Iterator[list[Image.Image]]:
     """Pictures as the training has them but without chance, `count` at a time; what cannot be read is left out."""
     chunk = []
-    for path in files:
+    for picture in files:
         try:
-            chunk.append(plain(open_image(path), config, "ab".index(domain)))
+            chunk.append(plain(open_picture(picture), config, "ab".index(domain)))
         except ValueError as error:
             logger.warning("Left out of the evaluation: %s", error)
         if len(chunk) == count:

@@ -1,15 +1,16 @@
 """Sample grids: a row a picture, with its translation, the way back, and what the other generator leaves of it."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cyclegan_hf.image_io import open_image
 from cyclegan_hf.picture_files import save_picture
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+from training.data.pictures import Picture, open_picture
 from training.data.sources import Sources
 
 
@@ -19,30 +20,30 @@ _MARGIN, _HEADER, _SMALLEST = 4, 18, 96
 logger = logging.getLogger(__name__)
 
 
-def choose_samples(files: list[Path], count: int) -> list[Path]:
+def choose_samples(files: Sequence[Picture], count: int) -> list[Picture]:
     """The first `count` pictures that can be read.
 
     Raises:
         ValueError: If none can be.
     """
-    chosen: list[Path] = []
+    chosen: list[Picture] = []
     fault = ""
-    for path in files:
+    for picture in files:
         if len(chosen) == count:
             break
         try:
-            open_image(path)
+            open_picture(picture)
         except ValueError as error:
             fault = str(error)
             logger.warning("Not shown in the samples: %s", fault)
         else:
-            chosen.append(path)
+            chosen.append(picture)
     if not chosen:
         raise ValueError(f"None of {len(files)} pictures can be read, the last: {fault}")
     return chosen
 
 
-def sample_pictures(sources: Sources, count: int) -> dict[str, list[Path]]:
+def sample_pictures(sources: Sources, count: int) -> dict[str, list[Picture]]:
     """The pictures that the grids of `"a2b"` and `"b2a"` show: test pictures, else held out ones, else training's."""
     chosen = {}
     for key, direction in (("a", "a2b"), ("b", "b2a")):
@@ -52,7 +53,7 @@ def sample_pictures(sources: Sources, count: int) -> dict[str, list[Path]]:
 
 
 def sample_grid(
-    pipeline: CycleGANPipeline, pictures: list[Path], direction: str, cell: int, identity: bool
+    pipeline: CycleGANPipeline, pictures: list[Picture], direction: str, cell: int, identity: bool
 ) -> Image.Image:
     """A picture with the columns input | translation | cycle | identity and a row for each of `pictures`.
 
@@ -67,7 +68,7 @@ def sample_grid(
         identity: Draw the identity column (impossible where the domains' channels differ).
     """
     pipeline.set_progress_bar_config(disable=True)
-    inputs = [open_image(path) for path in pictures]
+    inputs = [open_picture(picture) for picture in pictures]
     for image in inputs:
         image.thumbnail((cell, cell), Image.Resampling.BICUBIC)
     both = pipeline(inputs, direction=direction, return_cycle=True)
@@ -94,7 +95,7 @@ def _enlarged(image: Image.Image, zoom: int) -> Image.Image:
 
 
 def save_grids(
-    pipeline: CycleGANPipeline, pictures: dict[str, list[Path]], folder: Path, step: int, cell: int, identity: bool
+    pipeline: CycleGANPipeline, pictures: dict[str, list[Picture]], folder: Path, step: int, cell: int, identity: bool
 ) -> dict[str, np.ndarray]:
     """Draw and save the grids of both directions as `<folder>/<step>-<direction>.png`.
 

@@ -59,8 +59,11 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return build(typing.cast(type, hint), value, f"{key}.")
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):  # X | None is the only union here
-        return None if value is None else _value(args[0], value, key)
+    if origin in (types.UnionType, typing.Union):  # X | None, or X | list[X] | None
+        if value is None:
+            return None
+        lists = [arg for arg in args if typing.get_origin(arg) is list]
+        return _value(lists[0] if lists and isinstance(value, list) else args[0], value, key)
     if origin is Literal:
         if value is False and "no" in args:
             return "no"  # YAML 1.1's reading of a bare no

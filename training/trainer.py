@@ -1,7 +1,6 @@
 """The trainer: builds a run from its configuration, steps it, records it, saves it."""
 
 import logging
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -24,10 +23,11 @@ from training.card import complete_card, write_card
 from training.circumstances import announcement, circumstances, inventory, warn_of_changes
 from training.config import TrainConfig
 from training.data.normalization import Statistics, dataset_statistics
+from training.data.order import Share
 from training.data.sources import load_sources, without_backgrounds
-from training.data.streams import DomainDataset, DomainStream, some_examples
+from training.data.streams import DomainDataset, open_stream, some_examples
 from training.ema import EmaModel
-from training.epochs import summary
+from training.epochs import steps_in_epoch, summary
 from training.evaluation import check_evaluation
 from training.interruption import Interrupted, Interruption
 from training.objectives import Networks
@@ -87,27 +87,25 @@ class Trainer:
 
         processes = self.accelerator.num_processes
         self.batch_pictures = run.train_batch_size * run.gradient_accumulation_steps * processes
-        self.steps_per_epoch = math.ceil(max(map(len, self.pictures.values())) / self.batch_pictures)
+        self.steps_per_epoch = steps_in_epoch(config, self.sources, self.batch_pictures)
         self.total_steps = run.max_train_steps or run.num_train_epochs * self.steps_per_epoch
         self.step = 0
         self.seconds = 0.0
         positions = {"a": 0, "b": 0}
+        self._stream_states: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
         self.statistics: Statistics | None = None
         if checkpoint is not None:
             positions = self._resume(checkpoint)
         elif config.data.normalization == "dataset":
             self.statistics = dataset_statistics(self.pictures, config.data, num_channels(config))
         self.processors = image_processors(config, self.statistics)
+        rank = self.accelerator.process_index
+        share = Share(rank=rank, num_processes=processes, batch_size=run.train_batch_size)
         self.streams = {
-            key: DomainStream(
-                DomainDataset(self.pictures[key], processor, config.data, run.seed, domain),
-                run.train_batch_size,
-                positions[key],
-                self.accelerator.process_index,
-                processes,
-                order_domain=0 if self.sources.paired else domain,
+            key: open_stream(
+                self.sources, key, processor, config.data, run.seed, share, positions[key], self._stream_states[key]
             )
-            for domain, (key, processor) in enumerate(zip(("a", "b"), self.processors, strict=True))
+            for key, processor in zip(("a", "b"), self.processors, strict=True)
         }
         check_agreement(config, self.step, self.sources.fingerprint)
 
@@ -207,8 +205,7 @@ class Trainer:
     def save_pretrained(self, folder: Path) -> None:
         """Write the pipeline and its card, as a checkpoint's root holds them."""
         self.pipeline().save_pretrained(folder)
-        counts = {key: len(files) for key, files in self.pictures.items()}
-        write_card(folder, self.config, self._run_facts(), counts, self.watch.signals.present())
+        write_card(folder, self.config, self._run_facts(), self._lengths(), self.watch.signals.present())
 
     def pipeline(self) -> CycleGANPipeline:
         """The pipeline as it stands: averaged generators where EMA is on."""
@@ -333,6 +330,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.plateau and state["plateau"]:
             self.plateau.load_state_dict(state["plateau"])
+        self._stream_states = {key: [process["streams"][key] for process in state["processes"]] for key in ("a", "b")}
         if (rank := self.accelerator.process_index) < len(state["processes"]):
             self._load_process_state(state["processes"][rank])
         self.step, self.seconds = run["step"], run["seconds"]
@@ -346,6 +344,7 @@ class Trainer:
             "watch": self.watch.state_dict(),
             "buffers": {name: dict(network.named_buffers()) for name, network in vars(self.raw).items()},
             "random": checkpointing.random_state(),
+            "streams": {key: stream.state_dict() for key, stream in self.streams.items()},
         }
 
     def _load_process_state(self, state: dict[str, Any]) -> None:
@@ -374,7 +373,10 @@ class Trainer:
 
     def _announcement(self) -> str:
         counts = (self.total_steps, self.batch_pictures, self.steps_per_epoch, self.step)
-        return announcement(self.config, self.accelerator, self.pictures, *counts)
+        return announcement(self.config, self.accelerator, self._lengths(), *counts)
+
+    def _lengths(self) -> dict[str, int | None]:
+        return {key: self.sources.length(key) for key in ("a", "b")}
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0

@@ -15,7 +15,7 @@ from tests import official_networks
 from tests.training.tiny import largest_difference, tiny_config, weights
 from training.builders import image_processors
 from training.config import TrainConfig
-from training.data.sources import list_pictures
+from training.data.files import list_pictures
 from training.data.streams import DomainDataset, DomainStream
 from training.trainer import Trainer
 

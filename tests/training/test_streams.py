@@ -14,7 +14,7 @@ from PIL import Image
 from cyclegan_hf.image_processor import ImageProcessor
 from tests.testing_utils import make_picture
 from training.config import DataConfig
-from training.data.sources import list_pictures
+from training.data.files import list_pictures
 from training.data.streams import DomainDataset, DomainStream
 
 

@@ -1,24 +1,43 @@
 """The data's part of a run's configuration."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
+
+from training.data.notation import Written
 from training.limits import check_least
+
+
+Source = Annotated[Written, tyro.conf.arg(metavar="SOURCE [SOURCE ...]")]
+
+STREAM_BUFFER = 1000
+"""`data.shuffle_buffer` where it is not set."""
 
 
 @dataclass(kw_only=True)
 class DataConfig:
     """The two domains and how a picture becomes a training example."""
 
-    a: str | None = None
-    """Folder of domain A's training pictures, searched through its sub-folders."""
-    b: str | None = None
-    """Folder of domain B's training pictures."""
-    test_a: str | None = None
-    """Folder of domain A's test pictures, shown in the sample grids; unset, `test_share` of the training pictures,
-    and without that training pictures are shown."""
-    test_b: str | None = None
-    """Folder of domain B's test pictures."""
+    a: Source = None
+    """Domain A's training pictures: a folder with its sub-folders, a pattern, a list (.txt), parquet, webdataset or
+    arrow files, an address (`hf://`, `https://`) or a data set on the Hub, with options after commas, such as
+    `user/name,split=train,column=imageA`; several make a mix. See training/data/README.md."""
+    b: Source = None
+    """Domain B's training pictures."""
+    test_a: Source = None
+    """Domain A's test pictures, shown in the sample grids; unset, `test_share` of the training pictures, and without
+    that training pictures are shown."""
+    test_b: Source = None
+    """Domain B's test pictures."""
+    streaming: bool = False
+    """Read data sets as they come, and keep none of them: without it they are downloaded, and mapped into memory."""
+    shuffle_buffer: int | None = None
+    """Rows that a stream shuffles among themselves (twice as many are held, encoded); unset, 1000. Set, it is how data
+    sets that are not streamed are shuffled too, and not as a whole: in the order of a stream of the same shards."""
+    stream_samples: int = 100
+    """Pictures of each streamed source that are held for sample grids and scores: its test pictures, or some of
+    training's."""
     test_share: float = 0.0
     """Share of a domain's training pictures that is held out as test pictures, where it has no test folder."""
     validation_share: float = 0.0
@@ -77,6 +96,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_least(self, "data.", {"image_size": 1, "image_size_b": 1, "limit": 1, "pairing_cap": 1})
+        check_least(self, "data.", {"shuffle_buffer": 1, "stream_samples": 1})
         check_least(self, "data.", dict.fromkeys(["split_seed", "num_workers", "max_bad_share", "blur"], 0))
         for name in ("test_share", "validation_share", "resize_jitter", "crop_fraction", "affine"):
             if not 0 <= getattr(self, name) < 1:
@@ -95,6 +115,11 @@ class DataConfig:
                     f"`data.load_size{end}` must be [smallest, largest] with {size} (`data.image_size{end}`) <= "
                     f"smallest <= largest, got {[low, high]}."
                 )
+
+    @property
+    def buffer(self) -> int:
+        """Rows that are shuffled among themselves, where pictures come through a buffer."""
+        return STREAM_BUFFER if self.shuffle_buffer is None else self.shuffle_buffer
 
     @property
     def image_sizes(self) -> tuple[int, int]:

@@ -4,14 +4,13 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from cyclegan_hf.image_io import open_image
 from cyclegan_hf.image_processor import ImageProcessor
 from training.data.config import DataConfig
+from training.data.pictures import Picture, open_picture
 from training.data.sources import Pictures
 from training.data.transforms import plain
 
@@ -66,10 +65,10 @@ def dataset_statistics(pictures: Pictures, config: DataConfig, num_channels: tup
     return statistics
 
 
-def _moments(path: Path, processor: ImageProcessor, config: DataConfig, domain: int) -> np.ndarray | None:
+def _moments(picture: Picture, processor: ImageProcessor, config: DataConfig, domain: int) -> np.ndarray | None:
     """Mean and mean square of each channel, `(2, channels)`; none where the picture cannot be read."""
     try:
-        values = processor.to_array(plain(open_image(path), config, domain)).astype(np.float64)
+        values = processor.to_array(plain(open_picture(picture), config, domain)).astype(np.float64)
     except ValueError:
         return None
     return np.stack([values.mean(axis=(1, 2)), (values**2).mean(axis=(1, 2))])

@@ -3,17 +3,20 @@
 import hashlib
 import re
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from cyclegan_hf.background import remove_backgrounds
-from cyclegan_hf.picture_files import READABLE, visible_files
 from training.data.config import DataConfig
+from training.data.domain import Domain
+from training.data.pictures import Picture
+from training.data.shards import Group
 
 
-Pictures = dict[str, list[Path]]
+Pictures = dict[str, Sequence[Picture]]
 """The pictures of domains `"a"` and `"b"`."""
 
 
@@ -22,11 +25,13 @@ class Sources:
     """The pictures of a run; a list is empty where nothing is held out.
 
     Attributes:
-        train: What is trained with; where paired, the lists are of one length and picture i of B is A's partner.
+        train: What is trained with; where paired, the lists are of one length and picture i of B is A's partner. Of a
+            domain that is streamed, `data.stream_samples` of its pictures, for samples and scores.
         validation: Held out by `data.validation_share`.
-        test: Of the test folders, or held out by `data.test_share`.
+        test: Of the test sources, or held out by `data.test_share`.
         paired: Whether B's order is to follow A's.
         fingerprint: A hash of which pictures (by name, below their folders) are where: what tells two splits apart.
+        groups: What a domain is dealt out of, if it is streamed, mixed by weights or shuffled in a buffer.
     """
 
     train: Pictures
@@ -34,45 +39,47 @@ class Sources:
     test: Pictures
     paired: bool
     fingerprint: str
+    groups: dict[str, list[Group]] = field(default_factory=dict)
+
+    def length(self, key: str) -> int | None:
+        """Pictures in a pass over a domain's training pictures; none where only reading them tells."""
+        if not self.groups.get(key):
+            return len(self.train[key])
+        lengths = [group.shards.length for group in self.groups[key]]
+        return None if None in lengths else sum(filter(None, lengths))
 
 
 def load_sources(config: DataConfig) -> Sources:
-    """List both domains' pictures and split them. No picture is opened.
+    """Find both domains' pictures and split them. Few pictures are read: of streams, and where repeats are left out.
 
-    What is held out depends on a hash of `split_seed` and the picture's name below its folder: neither a moved folder
-    nor the order of the files changes it, and `limit` 100 is a part of `limit` 1000.
+    What is held out depends on a hash of `split_seed` and the picture's name below its folder (of a data set, its
+    row): neither a moved folder nor the order of the files changes it, and `limit` 100 is a part of `limit` 1000.
 
     Raises:
-        ValueError: If a folder is missing or holds no pictures, if a split leaves nothing to train with, or if the
-            cap of the pairs is too low for the pictures.
+        ValueError: If a source is missing or holds no pictures, if an option does not go with it, if a split leaves
+            nothing to train with, or if the cap of the pairs is too low for the pictures.
     """
-    train: Pictures = {}
-    validation: Pictures = {}
-    test: Pictures = {}
-    for key in ("a", "b"):
-        folder, test_folder = Path(getattr(config, key)), getattr(config, f"test_{key}")
-        files = list_pictures(folder, f"data.{key}")
-        drawn = _drawn(files, folder, config.split_seed)
-        num_test = 0 if test_folder is not None else _count(config.test_share, len(files))
-        held_out = num_test + _count(config.validation_share, len(files))
-        if held_out >= len(files):
-            raise ValueError(
-                f"`data.test_share` {config.test_share:g} and `data.validation_share` {config.validation_share:g} "
-                f"leave none of {len(files)} pictures in `data.{key}` to train with."
-            )
-        test[key] = sorted(drawn[:num_test])
-        if test_folder is not None:
-            test[key] = list_pictures(test_folder, f"data.test_{key}")
-        validation[key] = sorted(drawn[num_test:held_out])
-        train[key] = sorted(drawn[held_out:][: config.limit])
+    domains = {key: Domain(key, config) for key in ("a", "b")}
+    splits = {key: _split(domain, config) for key, domain in domains.items()}
+    train = {key: domain.training_pictures(splits[key][0]) for key, domain in domains.items()}
+    names = {key: domain.names(splits[key][0]) + domain.streams for key, domain in domains.items()}
     if config.pairing == "random_capped":
-        train["b"] = pair_randomly(train["a"], train["b"], Path(config.b or ""), config.pairing_cap, config.split_seed)
+        root = domains["b"].folder()
+        partners = pair_randomly(train["a"], train["b"], root, config.pairing_cap, config.split_seed)
+        names["b"] = [path.relative_to(root).as_posix() for path in partners]
+        train["b"] = partners
+    digest = hashlib.sha256()
+    for found in (names, {key: domain.names(splits[key][1]) for key, domain in domains.items()}):
+        for key, lines in found.items():
+            digest.update("".join(f"{key}/{name}\n" for name in lines).encode())
+        digest.update(b"\n")
     return Sources(
         train=train,
-        validation=validation,
-        test=test,
+        validation={key: domain.pictures(splits[key][1]) for key, domain in domains.items()},
+        test={key: domain.test_pictures(splits[key][2]) for key, domain in domains.items()},
         paired=config.pairing != "none",
-        fingerprint=_fingerprint(config, train, validation),
+        fingerprint=digest.hexdigest()[:12],
+        groups={key: domain.groups(splits[key][0]) for key, domain in domains.items()},
     )
 
 
@@ -85,6 +92,10 @@ def without_backgrounds(sources: Sources, config: DataConfig) -> Sources:
     splits = {name: dict(getattr(sources, name)) for name in ("train", "validation", "test")}
     for key in ("a", "b"):
         if getattr(config, f"remove_background_{key}"):
+            if not all(isinstance(path, Path) for split in splits.values() for path in split[key]):
+                raise ValueError(
+                    f"`data.remove_background_{key}` needs files of pictures, and `data.{key}` is a data set."
+                )
             files = list(dict.fromkeys(path for split in splits.values() for path in split[key]))
             clean = dict(zip(files, remove_backgrounds(files, config.background_method), strict=True))
             for split in splits.values():
@@ -92,29 +103,9 @@ def without_backgrounds(sources: Sources, config: DataConfig) -> Sources:
     return replace(sources, train=splits["train"], validation=splits["validation"], test=splits["test"])
 
 
-def list_pictures(folder: str | Path, key: str) -> list[Path]:
-    """The picture files of a folder and its sub-folders, hidden ones left out, sorted by path.
-
-    Args:
-        folder: The folder.
-        key: The flag that named it, for messages.
-
-    Raises:
-        ValueError: If the folder is missing, a file, or holds no pictures.
-    """
-    root = Path(folder)
-    if not root.exists():
-        raise ValueError(f"`{key}` must be a folder of pictures; {folder} does not exist.")
-    if not root.is_dir():
-        raise ValueError(f"`{key}` must be a folder of pictures; {folder} is a file.")
-    files = list(visible_files(root))
-    pictures = sorted(path for path in files if path.suffix.lower() in READABLE)
-    if not pictures:
-        raise ValueError(f"`{key}` must be a folder of pictures; {folder} holds none (other files: {len(files)}).")
-    return pictures
-
-
-def pair_randomly(pictures_a: list[Path], pictures_b: list[Path], folder_b: Path, cap: int, seed: int) -> list[Path]:
+def pair_randomly(
+    pictures_a: Sequence[Picture], pictures_b: Sequence[Path], folder_b: Path, cap: int, seed: int
+) -> list[Path]:
     """A partner in B for each picture of A; no species of B is taken more than `cap` times.
 
     Every species is in an urn `cap` times, and a draw takes it out; which picture stands for it is drawn for each.
@@ -154,22 +145,28 @@ def species(path: Path, folder: Path) -> str:
     return re.split(r"[-_ ]", path.stem, maxsplit=1)[0]
 
 
-def _drawn(files: list[Path], root: Path, seed: int) -> list[Path]:
-    """The files in the order in which they are drawn."""
-    names = {path: f"{seed}:{path.relative_to(root).as_posix()}" for path in files}
-    return sorted(files, key=lambda path: hashlib.sha256(names[path].encode()).digest())
+def _split(domain: Domain, config: DataConfig) -> tuple[list[int], list[int], list[int]]:
+    """Which of a domain's pictures are trained with, held out for validation, and held out as test pictures."""
+    total = len(domain)
+    num_test = 0 if domain.has_test_source else _count(config.test_share, total)
+    held_out = num_test + _count(config.validation_share, total)
+    if held_out >= total and not domain.is_streamed:
+        raise ValueError(
+            f"`data.test_share` {config.test_share:g} and `data.validation_share` {config.validation_share:g} "
+            f"leave none of {total} pictures in `data.{domain.key}` to train with."
+        )
+    if held_out == 0 and config.limit is None:
+        return list(range(total)), [], []
+    names = domain.names(range(total))
+    drawn = sorted(range(total), key=lambda place: _hash(f"{config.split_seed}:{names[place]}"))
+    train = sorted(drawn[held_out:][: config.limit])
+    return train, sorted(drawn[num_test:held_out]), sorted(drawn[:num_test])
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _count(share: float, total: int) -> int:
     """How many pictures a share is: at least one where there is a share at all."""
     return max(1, round(share * total)) if share > 0 else 0
-
-
-def _fingerprint(config: DataConfig, *splits: Pictures) -> str:
-    digest = hashlib.sha256()
-    for split in splits:
-        for key, files in split.items():
-            root = Path(getattr(config, key))
-            digest.update("".join(f"{key}/{path.relative_to(root).as_posix()}\n" for path in files).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()[:12]

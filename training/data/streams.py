@@ -1,27 +1,27 @@
 """Two endless streams of training examples, unpaired or in pairs, whose whole state is a number each.
 
 The order of a domain's epoch is a function of (seed, domain, epoch), an example's augmentation one of (seed, domain,
-epoch, picture). So a stream is resumed by its position alone, whatever its workers had read ahead.
+epoch, picture). So a stream is resumed by its position alone, whatever its workers had read ahead. Data sets that are
+streamed, mixed by weights or shuffled in a buffer have streams of their own: see `row_stream.py`.
 """
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cyclegan_hf.image_io import open_image
 from cyclegan_hf.image_processor import ImageProcessor
+from training.data.bad_pictures import BadPictures
 from training.data.config import DataConfig
+from training.data.order import Share
+from training.data.pictures import Picture, open_picture
+from training.data.row_stream import RowStream
+from training.data.sources import Sources
 from training.data.transforms import augment
 from training.interruption import end_workers_at_exit, leave_signals_to_the_main_process
-
-
-logger = logging.getLogger(__name__)
 
 
 class Key(NamedTuple):
@@ -42,7 +42,7 @@ class DomainDataset(Dataset[Example]):
     arrives with that process's traceback in its message.
 
     Args:
-        pictures: The domain's files.
+        pictures: The domain's pictures.
         processor: Turns pictures into model space.
         config: Augmentation.
         seed: The run's seed.
@@ -50,7 +50,7 @@ class DomainDataset(Dataset[Example]):
     """
 
     def __init__(
-        self, pictures: list[Path], processor: ImageProcessor, config: DataConfig, seed: int, domain: int
+        self, pictures: Sequence[Picture], processor: ImageProcessor, config: DataConfig, seed: int, domain: int
     ) -> None:
         self.pictures = pictures
         self.processor = processor
@@ -65,10 +65,11 @@ class DomainDataset(Dataset[Example]):
         bad: dict[str, str] = {}
         for offset in range(len(self.pictures)):
             index = (key.index + offset) % len(self.pictures)
+            picture = self.pictures[index]
             try:
-                image = open_image(self.pictures[index])
+                image = open_picture(picture)
             except ValueError as error:
-                bad[str(self.pictures[index])] = str(error)
+                bad[str(picture)] = str(error)
                 continue
             rng = np.random.default_rng([self.seed, self.domain, key.epoch, index])
             return torch.from_numpy(self.processor.to_array(augment(image, self.config, rng, self.domain))), bad
@@ -158,7 +159,7 @@ class DomainStream:
         self.dataset = dataset
         self.position = start
         self._step = batch_size * num_processes
-        self._bad: dict[str, str] = {}
+        self.bad = BadPictures(dataset.config.max_bad_share, len(dataset))
         order = dataset.domain if order_domain is None else order_domain
         keys = StreamBatches(len(dataset), batch_size, dataset.seed, order, start, rank, num_processes)
         workers = dataset.config.num_workers
@@ -180,21 +181,55 @@ class DomainStream:
         Raises:
             ValueError: If more pictures than `data.max_bad_share` allows could not be read.
         """
-        batch, bad = next(self._batches)
+        batch, faults = next(self._batches)
         self.position += self._step
-        new = {path: fault for path, fault in bad.items() if path not in self._bad}
-        self._bad |= new
-        share = self.dataset.config.max_bad_share
-        if batch is None or len(self._bad) > max(1, share * len(self.dataset)):
+        read = len(self.dataset) if batch is None else len(batch)
+        try:
+            self.bad.add(read, 0 if batch is None else read, faults)
+        except ValueError:
             self.close()  # now: the error's traceback may keep this stream for long
-            raise ValueError(
-                f"{len(self._bad)} of {len(self.dataset)} pictures could not be read, more than `data.max_bad_share` "
-                f"({share:g}) allows: {'; '.join(list(self._bad.values())[-3:])}"
-            )
-        for number, fault in enumerate(new.values(), start=len(self._bad) - len(new) + 1):
-            logger.warning("Skipped a picture (%d of this domain so far): %s", number, fault)
+            raise
+        assert batch is not None, "nothing but bad pictures is an error"
         return batch
 
     def close(self) -> None:
-        """End the workers. There is no next batch then."""
+        """Let the loader's processes end."""
         self._batches = iter(())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What this process needs to go on, besides the position."""
+        return {"bad": self.bad.state_dict()}
+
+
+def open_stream(
+    sources: Sources,
+    key: str,
+    processor: ImageProcessor,
+    config: DataConfig,
+    seed: int,
+    share: Share,
+    position: int = 0,
+    states: Sequence[dict[str, Any]] = (),
+) -> DomainStream | RowStream:
+    """A domain's stream, from where an earlier run left it.
+
+    Args:
+        sources: The run's pictures.
+        key: `"a"` or `"b"`.
+        processor: Turns pictures into model space.
+        config: Augmentation, loaders.
+        seed: The run's seed.
+        share: Which pictures are this process's.
+        position: Examples already dealt out, over all processes.
+        states: What each process's stream gave as its `state_dict`.
+    """
+    domain = "ab".index(key)
+    if sources.groups.get(key):
+        groups, length = sources.groups[key], sources.length(key)
+        return RowStream(groups, processor, config, seed, domain, share, states, length)
+    dataset = DomainDataset(sources.train[key], processor, config, seed, domain)
+    order = 0 if sources.paired else domain
+    stream = DomainStream(dataset, share.batch_size, position, share.rank, share.num_processes, order)
+    if len(states) == share.num_processes:
+        stream.bad.load_state_dict(states[share.rank]["bad"])
+    return stream

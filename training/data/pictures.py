@@ -1,0 +1,150 @@
+"""One picture of a source, whatever it is kept in: a file, a row of a memory-mapped table, bytes from a stream."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from PIL import Image
+
+from cyclegan_hf.errors import one_line
+from cyclegan_hf.image_io import open_image
+
+
+class Encoded(NamedTuple):
+    """A picture as its file's bytes, or as the address where they are fetched when it is opened.
+
+    Attributes:
+        name: Where it comes from, for messages.
+        data: The file's bytes; unset, they are at `address`.
+        address: A path or an address that `datasets` opens.
+        secret: A token for the Hub.
+    """
+
+    name: str
+    data: bytes | None
+    address: str | None = None
+    secret: str | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def content(self) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            ValueError: If there are none, or they cannot be fetched.
+        """
+        if self.data is not None:
+            return self.data
+        if not self.address:
+            raise ValueError("expected a picture, got an empty cell")
+        from datasets import DownloadConfig
+        from datasets.utils.file_utils import xopen
+
+        try:
+            with xopen(self.address, "rb", download_config=DownloadConfig(token=self.secret)) as file:
+                return file.read()
+        except Exception as error:  # of the file system in question: a lost connection, a missing file
+            raise ValueError(f"cannot be fetched ({one_line(error)})") from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A memory-mapped column of pictures.
+
+    Attributes:
+        rows: A `datasets.Dataset` whose column gives bytes and path, not decoded.
+        column: The column.
+        name: The source, for messages.
+    """
+
+    rows: Any
+    column: str
+    name: str
+
+    def picture(self, index: int) -> Encoded:
+        """The picture of a row, read now."""
+        return encoded(self.rows[index][self.column], f"{self.name} row {index}")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table; nothing is read before `content`."""
+
+    table: Table
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.table.name} row {self.index}"
+
+    def content(self) -> bytes:
+        """The file's bytes; see `Encoded.content`."""
+        return self.table.picture(self.index).content()
+
+
+Picture = Path | Encoded | Row
+"""Its `str` names it in messages."""
+
+
+class Rows(Sequence[Row]):
+    """Some rows of a table, in an order; a million of them take eight bytes each.
+
+    Args:
+        table: The table.
+        indices: Which of its rows.
+    """
+
+    def __init__(self, table: Table, indices: np.ndarray) -> None:
+        self.table = table
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Rows": ...
+    def __getitem__(self, place: int | slice) -> "Row | Rows":
+        if isinstance(place, slice):
+            return Rows(self.table, self.indices[place])
+        return Row(self.table, int(self.indices[place]))
+
+    def __iter__(self) -> Iterator[Row]:
+        return (Row(self.table, int(index)) for index in self.indices)
+
+
+def encoded(cell: Any, name: str, secret: str | None = None) -> Encoded:
+    """A cell of a column of pictures, as `datasets.Image(decode=False)` has it: `{"bytes": …, "path": …}` or none."""
+    if cell is None:
+        return Encoded(name, None)
+    path = cell["path"]
+    if path:
+        name = f"{name} ({path})" if cell["bytes"] is not None else path
+    return Encoded(name, cell["bytes"], path, secret)
+
+
+def open_picture(picture: Picture) -> Image.Image:
+    """The picture as `cyclegan_hf.image_io.open_image` opens it.
+
+    Raises:
+        ValueError: If it cannot be read; the message is one line and names it.
+    """
+    if isinstance(picture, Path):
+        return open_image(picture)
+    try:
+        return open_image(picture.content())
+    except ValueError as error:
+        raise ValueError(f"{picture}: {one_line(error)}") from None
+
+
+def digest(picture: Picture) -> bytes:
+    """What tells two pictures' files apart: 16 bytes. One that cannot be read is like no other."""
+    try:
+        content = picture.read_bytes() if isinstance(picture, Path) else picture.content()
+    except (OSError, ValueError):
+        content = f"unreadable: {picture}".encode()
+    return hashlib.blake2b(content, digest_size=16).digest()
