@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from cyclegan_hf.evaluation.signs import measure
 from cyclegan_hf.image_processor import ImageProcessor
 from training.config import TrainConfig
 from training.data.sources import Sources
 from training.epochs import RunningMeans, losses_on
 from training.evaluation import CHUNK, Evaluator, as_tensors, chunks, has_split, spread
 from training.objectives import Networks
-from training.signals import Signals, measure
+from training.signals import Signals
 from training.step import Batch
 
 
