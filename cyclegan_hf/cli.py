@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from cyclegan_hf.cli_arguments import bind_verb
+from cyclegan_hf.cli_arguments import bind_verb, torch_device
+from cyclegan_hf.cli_evaluate import evaluate
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, PictureFile, plan_pictures, save_picture
 
@@ -81,7 +82,7 @@ def translate(
 
         from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
     pipeline = CycleGANPipeline.from_pretrained(model, revision=revision, subfolder=subfolder)
-    pipeline.to(_device(device))
+    pipeline.to(torch_device(device))
     if fast:
         pipeline.optimize()
     pipeline.set_progress_bar_config(disable=True)  # one bar over all pictures instead
@@ -163,7 +164,7 @@ def convert(
 
 
 DESCRIPTION = "Translate pictures between two domains with CycleGAN. `cyclegan-hf VERB --help` tells more of a verb."
-VERBS: dict[str, Callable[..., int]] = {"translate": translate, "convert": convert}
+VERBS: dict[str, Callable[..., int]] = {"translate": translate, "convert": convert, "evaluate": evaluate}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -267,18 +268,6 @@ def _box(size: tuple[int, ...]) -> tuple[int, int] | None:
         case (height, width) if height > 0 and width > 0:
             return height, width
     raise ValueError(f"`--size` must be one positive number or two, got {' '.join(map(str, size))}")
-
-
-def _device(name: str | None) -> Any:
-    import torch
-
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:  # unknown, not there, or not in this build of torch
-        raise ValueError(f"`--device {name}` cannot be used: {error}") from error
-    return torch.device(name)
 
 
 def _pictures(count: int) -> str:

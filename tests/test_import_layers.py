@@ -29,13 +29,18 @@ MAY_IMPORT = {
         JOBS, {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines"} | JOBS
     ),
     "background": {"image_io", "picture_files"},
+    "evaluation": {
+        *("errors", "image_io", "image_processor", "losses", "metrics", "models", "picture_files", "pipelines"),
+    },
     "conversion_files": set(),
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models
     "picture_files": set(),
     "cli_arguments": set(),
+    "cli_evaluate": {"cli_arguments", "evaluation"},
     "cli": {
         "cli_arguments",
+        "cli_evaluate",
         "errors",
         "image_io",
         "image_processor",

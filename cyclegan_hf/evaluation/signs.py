@@ -74,7 +74,7 @@ SIGNS = {
 
 
 def present(measures: dict[str, float], signs: dict[str, Sign]) -> dict[str, str]:
-    """What there is to say of a direction's measures, by sign; a sign whose measures are not all there is not shown."""
+    """What to say of a direction's measures, by sign; a sign whose measures are not all there is not shown."""
     return {
         name: sign.message.format(**measures)
         for name, sign in signs.items()
@@ -96,7 +96,7 @@ def measure(pipeline: Any, images: torch.Tensor, direction: str, batch_size: int
     there_and_back = getattr(pipeline, f"generator_{back}") is not None
     settings: dict[str, Any] = {"batch_size": batch_size or len(images), "output_type": "pt"}
     pipeline.set_progress_bar_config(disable=True)
-    measures = {}
+    measures: dict[str, float] = {}
     with torch.compiler.set_stance("force_eager"):  # few pictures: not worth compiling for
         both = pipeline(images, direction=direction, return_cycle=there_and_back, **settings)
         translations = torch.stack(both.images)

@@ -1,7 +1,7 @@
 """DINO structure distance: whether a translation keeps the layout, whatever it does to the looks.
 
-The measure of Splice (Tumanyan et al. 2022, eq. 3), as pix2pix-zero and img2img-turbo report it: how alike the parts of
-a picture are to one another, by the keys of a self-supervised vision transformer's last layer (Caron et al. 2021).
+The measure of Splice (Tumanyan et al. 2022, eq. 3), as pix2pix-zero and img2img-turbo report it: how alike the parts
+of a picture are to one another, by the keys of a self-supervised vision transformer's last layer (Caron et al. 2021).
 """
 
 from pathlib import Path
@@ -64,7 +64,9 @@ class DinoStructure:
         x = F.interpolate(images.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
         x = (x - _MEAN.to(x)[:, None, None]) / _STD.to(x)[:, None, None]
         kernel = w["patch_embed.proj.weight"].to(x)
-        x = F.conv2d(x, kernel, w["patch_embed.proj.bias"].to(x), kernel.shape[-1]).flatten(2).mT  # (B, patches, width)
+        x = (
+            F.conv2d(x, kernel, w["patch_embed.proj.bias"].to(x), kernel.shape[-1]).flatten(2).mT
+        )  # (B, patches, width)
         x = torch.cat([w["cls_token"].to(x).expand(len(x), -1, -1), x], 1) + w["pos_embed"].to(x)
         for number in range(self.depth):
             block = f"blocks.{number}."

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn.utils import fusion
 
 from cyclegan_hf.metrics.inception_network import InceptionV3, Unit
 from cyclegan_hf.metrics.weights import read_weights
@@ -59,7 +58,7 @@ def inception_with(weights: dict[str, torch.Tensor], name: str = "the weights") 
         raise ValueError(f"{name}: not FID's Inception, {len(wrong)} tensors differ, such as `{wrong[0]}`.")
     for unit in network.modules():
         if isinstance(unit, Unit):
-            unit.conv, unit.bn = fusion.fuse_conv_bn_eval(unit.conv, unit.bn), nn.Identity()
+            unit.fold()
     return network.requires_grad_(False)
 
 

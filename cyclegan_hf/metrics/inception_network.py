@@ -9,6 +9,7 @@ the last block pools by maximum, and 1008 classes are told, of which 8 are never
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import fusion
 
 
 SIDE = 299
@@ -23,11 +24,16 @@ class Unit(nn.Module):
         sides = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = (sides[0] // 2, sides[1] // 2) if pad else 0
         self.conv = nn.Conv2d(inputs, outputs, sides, stride, padding, bias=False)
-        self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
+        self.bn: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Of shape `(B, inputs, H, W)` to `(B, outputs, H', W')`."""
         return F.relu(self.bn(self.conv(x)))
+
+    def fold(self) -> None:
+        """Multiply the norm, as it is in evaluation, into the convolution."""
+        assert isinstance(self.bn, nn.BatchNorm2d), "it is folded once"
+        self.conv, self.bn = fusion.fuse_conv_bn_eval(self.conv, self.bn), nn.Identity()
 
 
 # A block is a list of branches, whose results are put side by side. A branch is a row of units, each with its name's

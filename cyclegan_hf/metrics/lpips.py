@@ -30,8 +30,8 @@ class Lpips:
         linear = _linear_of_torchmetrics() if linear is None else linear
         try:
             self.convolutions = [
-                (alexnet[f"features.{number}.weight"], alexnet[f"features.{number}.bias"], *rest)
-                for number, *rest in _CONVOLUTIONS
+                (alexnet[f"features.{number}.weight"], alexnet[f"features.{number}.bias"], stride, padding, pooled)
+                for number, stride, padding, pooled in _CONVOLUTIONS
             ]
             self.linear = [linear[f"lin{number}.model.1.weight"] for number in range(len(_CONVOLUTIONS))]
         except KeyError as error:

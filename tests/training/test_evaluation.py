@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.evaluation.pictures import spread
 from tests.metrics.test_inception import save_network
 from tests.training.tiny import identical, largest_difference, tiny_config, weights
 from training.config import TrainConfig
 from training.data.sources import load_sources
-from training.evaluation import Evaluator, spread
+from training.evaluation import Evaluator
 from training.trainer import Trainer
 
 
@@ -141,11 +142,11 @@ def test_gms_with_a_feature_network(tmp_path: Path) -> None:
     [
         (
             {"evaluation": {"epochs": 1, "metric": "gms"}},
-            "`evaluation.inception`, got None; `--evaluation.metric swd`",
+            "as `evaluation.inception`, or auto to fetch the published one, got None; `--evaluation.metric swd`",
         ),
         (
             {"evaluation": {"epochs": 1, "metric": "gms", "inception": "none.pt"}},
-            "as `evaluation.inception`, got none.pt; `--evaluation.metric swd` needs none",
+            "or auto to fetch the published one, got none.pt; `--evaluation.metric swd` needs none",
         ),
         ({"evaluation": {"epochs": 1, "split": "validation"}}, "set `data.validation_share`"),
         ({"lr_scheduler": {"type": "plateau"}}, "`evaluation.epochs` must be at least 1, got 0"),
