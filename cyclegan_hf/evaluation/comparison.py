@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from cyclegan_hf.evaluation.evaluator import Scores
 from cyclegan_hf.evaluation.figures import FIGURES
 from cyclegan_hf.evaluation.protocol import check_same, software_differences
 from cyclegan_hf.metrics.resampling import two_sided_p
@@ -51,6 +52,22 @@ def compare(reports: dict[str, dict[str, Any]]) -> dict[str, Any]:
         rows, samples = _rows(models, way)
         result[way] = {"rows": rows, "differences": _differences(rows, samples, list(models))}
     return result
+
+
+def against_untouched(scores: dict[str, Scores], baselines: dict[str, dict[str, Scores]]) -> dict[str, dict[str, Any]]:
+    """By direction and figure, a model's `difference` from its inputs themselves and the `p` of a paired bootstrap."""
+    found: dict[str, dict[str, Any]] = {}
+    for way, ours in scores.items():
+        theirs = baselines.get(way, {}).get(UNTOUCHED, Scores())
+        found[way] = {
+            name: {
+                "difference": ours.figures[name] - theirs.figures[name],
+                "p": _p(ours.resampled[name], theirs.resampled[name]),
+            }
+            for name in FIGURES
+            if name in theirs.resampled and name in theirs.figures and name in ours.figures
+        }
+    return found
 
 
 def spread(samples: torch.Tensor) -> float | None:
@@ -101,18 +118,22 @@ def _differences(
             if not all(figure in values[name] and figure in samples[name] for name in (one, other)):
                 continue
             ours, theirs = (torch.tensor(_numbers(samples[name][figure])) for name in (one, other))
-            if len(ours) == 0 or len(ours) != len(theirs):
-                continue
-            resampled = ours - theirs
-            resampled = resampled[resampled.isfinite()]
             entry = {
                 "one": one,
                 "other": other,
                 "difference": values[one][figure] - values[other][figure],
-                "p": two_sided_p(resampled) if len(resampled) else None,
+                "p": _p(ours, theirs),
             }
             found.setdefault(figure, []).append(entry)
     return found
+
+
+def _p(ours: torch.Tensor, theirs: torch.Tensor) -> float | None:
+    """Of two figures in the same resamples; `None` where there are none."""
+    if len(ours) != len(theirs):
+        return None
+    known = (ours - theirs)[(ours - theirs).isfinite()]
+    return two_sided_p(known) if len(known) else None
 
 
 def _numbers(values: list[float | None]) -> list[float]:

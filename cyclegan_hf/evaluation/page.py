@@ -11,7 +11,7 @@ from cyclegan_hf.evaluation.charts import chart
 from cyclegan_hf.evaluation.comparison import REAL, UNTOUCHED
 from cyclegan_hf.evaluation.figures import ARROWS, FIGURES, SPREADS, as_text
 from cyclegan_hf.evaluation.run_logs import RunLogs
-from cyclegan_hf.evaluation.tables import cell, in_words, names_there, protocol_line, title
+from cyclegan_hf.evaluation.tables import cell, in_words, names_there, protocol_line, title, words_below
 
 
 _KEY_FIGURES = ("gap_closed", "gms", "kid", "swd", "edge_agreement", "ssim", "cycle_psnr", "diversity", "accuracy")
@@ -166,7 +166,8 @@ def _figures(document: dict[str, Any]) -> str:
         tables.append(
             f"<div><h3>{escape(title(document['protocol'], way))}</h3>"
             f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead>'
-            f"<tbody>{''.join(rows)}</tbody></table></div>{_levels(document[way])}</div>"
+            f"<tbody>{''.join(rows)}</tbody></table></div>"
+            f'<p class="note">{escape(words_below(document, way))}</p></div>'
         )
     names = names_there(*[document[way] for way in _ways(document)])
     return f'<div class="pair tables">{"".join(tables)}</div>{_meanings(names)}'
@@ -187,12 +188,6 @@ def _meanings(names: list[str]) -> str:
         for name in names
     )
     return f'<details><summary>What the figures say</summary><dl class="words">{words}</dl></details>'
-
-
-def _levels(figures: dict[str, Any]) -> str:
-    levels = figures.get("swd_levels")
-    words = f"SWD by level, fine to coarse: {', '.join(f'{one:.1f}' for one in levels)}." if levels else ""
-    return f'<p class="note">{words}</p>'
 
 
 def _comparison(part: dict[str, Any], links: dict[str, str]) -> str:

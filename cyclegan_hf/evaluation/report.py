@@ -2,7 +2,8 @@
 
 ```
 report/
-  metrics.json         `protocol`, `a2b`, `b2a`, `spread`, `baselines`, `signs`, `warnings`, `mean`
+  metrics.json         `protocol`, `a2b`, `b2a`, `mean`, `spread`, `baselines`, `against_untouched`, `signs`,
+                       `warnings`
   pictures.json        every picture's figures, and the bootstrap's resamples: what a later comparison needs
   report.md            the table
   index.html           the page, with its pictures in pictures/
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 
-from cyclegan_hf.evaluation.comparison import compare, spread
+from cyclegan_hf.evaluation.comparison import against_untouched, compare, spread
 from cyclegan_hf.evaluation.evaluator import Scores
 from cyclegan_hf.evaluation.gallery import Gallery, as_data
 from cyclegan_hf.evaluation.page import comparison_page, report_page
@@ -59,6 +60,7 @@ def document(
             way: {name: {"figures": one.figures, "spread": _spreads(one)} for name, one in found.items()}
             for way, found in there.items()
         },
+        "against_untouched": against_untouched(scores, there),
         "signs": {way: one.signs for way, one in scores.items()},
         "warnings": warnings,
         "resamples": {

@@ -58,11 +58,25 @@ def report_markdown(document: dict[str, Any]) -> str:
         for name in names_there(document[way]):
             cells = [cell(name, row) for row in columns.values()]
             lines.append(f"| {FIGURES[name].label} | {' | '.join(cells)} | {ARROWS[FIGURES[name].better]} |")
-        levels = document[way].get("swd_levels")
-        lines += ["", f"SWD by level, fine to coarse: {', '.join(f'{one:.1f}' for one in levels)}."] if levels else []
+        lines += ["", words_below(document, way)]
         lines += ["", *[f"- **{message}**" for message in document.get("signs", {}).get(way, {}).values()]]
     lines += ["", f"↓ lower is better, ↑ higher is better. {protocol_line(protocol)}", ""]
     return "\n".join(lines)
+
+
+def words_below(document: dict[str, Any], way: str) -> str:
+    """What a table does not hold: SWD by level, and what chance can explain."""
+    words = []
+    if levels := document[way].get("swd_levels"):
+        words.append(f"SWD by level, fine to coarse: {', '.join(f'{one:.1f}' for one in levels)}.")
+    changes = [
+        f"{FIGURES[name].label} {entry['difference']:+.{FIGURES[name].digits}f} (p {entry['p']:.3f})"
+        for name, entry in document.get("against_untouched", {}).get(way, {}).items()
+        if entry["p"] is not None
+    ]
+    if changes:
+        words.append(f"Against the inputs themselves, by a paired bootstrap: {', '.join(changes)}.")
+    return " ".join(words)
 
 
 def comparison_markdown(result: dict[str, Any]) -> str:
