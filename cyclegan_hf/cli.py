@@ -19,7 +19,8 @@ import tyro
 
 from cyclegan_hf.bulk import PictureFiles, Tally, Translator, counted, translate_all
 from cyclegan_hf.bulk_datasets import NO_DATASET, DatasetOptions, DatasetTranslation, dataset_source
-from cyclegan_hf.cli_arguments import bind_verb
+from cyclegan_hf.cli_arguments import bind_verb, torch_device
+from cyclegan_hf.cli_evaluate import evaluate
 from cyclegan_hf.cli_export import export
 from cyclegan_hf.cli_hub import dataset, info, push, push_space
 from cyclegan_hf.errors import one_line
@@ -118,7 +119,7 @@ def translate(
         work.begin()
     processes.share_cores()
     with processes.meeting():
-        where = {"revision": revision, "subfolder": subfolder, "official": official}
+        where: dict[str, Any] = {"revision": revision, "subfolder": subfolder, "official": official}
         pipeline = _open_pipeline(backend, device, fast, processes, files, model, **where)
         pipeline.set_progress_bar_config(disable=True)  # one bar over all pictures instead
         run = functools.partial(
@@ -185,6 +186,7 @@ DESCRIPTION = "Translate pictures between two domains with CycleGAN. `cyclegan-h
 VERBS: dict[str, Callable[..., int]] = {
     "translate": translate,
     "convert": convert,
+    "evaluate": evaluate,
     "export": export,
     "push": push,
     "push-space": push_space,
@@ -285,7 +287,7 @@ def _open_pipeline(
         from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
     del where["num_threads"]
     pipeline = CycleGANPipeline.from_pretrained(model, official=official, **where)
-    pipeline.to(_device(device or processes.device()))
+    pipeline.to(torch_device(device or processes.device()))
     if fast:
         pipeline.optimize()
     return pipeline
@@ -298,18 +300,6 @@ def _pixels(source: Path) -> int:
     with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(source) as picture:
         return picture.width * picture.height
     return 0
-
-
-def _device(name: str | None) -> Any:
-    import torch
-
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:  # unknown, not there, or not in this build of torch
-        raise ValueError(f"`--device {name}` cannot be used: {error}") from error
-    return torch.device(name)
 
 
 if __name__ == "__main__":

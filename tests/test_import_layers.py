@@ -39,6 +39,9 @@ MAY_IMPORT = {
         {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines", "saved_files"} | JOBS,
     ),
     "background": {"image_io", "picture_files"},
+    "evaluation": {
+        *("errors", "image_io", "image_processor", "losses", "metrics", "models", "picture_files", "pipelines"),
+    },
     "conversion_files": set(),
     "conversion_networks": {"conversion_files", "conversion_layout", "conversion_parity", "models"},
     "conversion_layout": {"models"},
@@ -54,11 +57,13 @@ MAY_IMPORT = {
     "wheel": set(),
     "cli_hub": HUB,
     "cli_arguments": set(),
+    "cli_evaluate": {"cli_arguments", "evaluation"},
     "cli": {
         "bulk",
         "bulk_datasets",
         "cli_arguments",
         "cli_hub",
+        "cli_evaluate",
         "errors",
         "image_io",
         "image_processor",

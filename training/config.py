@@ -237,12 +237,17 @@ class InitConfig:
 
 @dataclass(kw_only=True)
 class EvaluationConfig:
-    """Scores of the translations in training: they choose `best/` and feed `lr_scheduler.type: plateau`."""
+    """Scores of the translations in training: they choose `best/`, feed `lr_scheduler.type: plateau`, end a run."""
 
     epochs: int = 0
     """Epochs between two evaluations, and one after the last step; 0 is off."""
-    metric: Literal["swd", "gms"] = "swd"
-    """Lower is better: sliced Wasserstein distance (needs nothing), or sqrt(FID / IS) (needs `inception`)."""
+    steps: int = 0
+    """The same in steps, instead of `epochs`; 0 is off."""
+    metric: Literal["swd", "gms", "fid", "kid"] = "swd"
+    """Lower is better: sliced Wasserstein distance (needs nothing), or sqrt(FID / IS), FID or KID (need
+    `inception`)."""
+    patience: int | None = None
+    """Evaluations without a better one after which the run ends; unset, it goes on to its last step."""
     split: Literal["test", "validation"] = "test"
     """Whose pictures are translated and scored. The best by the test pictures has an optimistic figure there."""
     num_images: int = 100
@@ -250,12 +255,18 @@ class EvaluationConfig:
     image_size: int | None = None
     """Height and width of the pictures that are scored; unset, those of training."""
     inception: str | None = None
-    """TorchScript file for `gms`: pictures `(B, 3, H, W)` in [0, 1] to features and logits."""
+    """Feature network for `gms`, `fid` and `kid`: `auto` fetches the published weights of FID's Inception (96 MB), or
+    their file, or any network's TorchScript: pictures `(B, 3, H, W)` in [0, 1] to features and logits."""
     initial: bool = False
     """Score the weights that the run starts from too."""
 
     def __post_init__(self) -> None:
-        check_least(self, "evaluation.", {"epochs": 0, "num_images": 2, "image_size": 1})
+        least = {"epochs": 0, "steps": 0, "patience": 1, "num_images": 2, "image_size": 1}
+        check_least(self, "evaluation.", least)
+        if self.epochs and self.steps:
+            raise ValueError(
+                f"`evaluation.epochs` and `evaluation.steps` exclude one another, got {self.epochs} and {self.steps}."
+            )
 
 
 @dataclass(kw_only=True)
@@ -270,7 +281,7 @@ class StageConfig:
     """`evaluation.epochs` of each stage."""
     seed: int | None = None
     """Seed of the first stage, from which the others' are drawn; unset, `seed`."""
-    metric: Literal["swd", "gms"] = "swd"
+    metric: Literal["swd", "gms", "fid", "kid"] = "swd"
     """What the best is chosen by; see `evaluation.metric`."""
     keep_start: bool = False
     """From the second stage on, the weights that a stage starts from are a candidate too."""

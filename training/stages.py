@@ -105,6 +105,7 @@ def stage_configs(config: TrainConfig) -> list[TrainConfig]:
         evaluation = dataclasses.replace(
             config.evaluation,
             epochs=stages.evaluation_epochs[index],
+            steps=0,
             metric=stages.metric,
             initial=stages.keep_start if plan else config.evaluation.initial,
         )

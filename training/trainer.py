@@ -34,7 +34,7 @@ from training.objectives import Networks
 from training.optimizers import Plateau, learning_rate_factor
 from training.processes import check_agreement, make_accelerator, means_over_processes
 from training.publishing import Publisher
-from training.report import flat, metrics_document, read_best, write_report
+from training.report import flat, metrics_document, out_of_patience, read_best, write_report
 from training.samples import sample_pictures, save_grids
 from training.step import Batch, TrainingStep
 from training.tracking import Record, read_epochs
@@ -171,10 +171,13 @@ class Trainer:
                 if draws:
                     self._sample(record)
                     self.watch.look(self.step, self.pipeline())
-                if last or self.step % self.steps_per_epoch == 0:
-                    self._end_epoch(record, epoch, last)
+                stopped = self._end_epoch(record, epoch, last)
                 if saves:
                     self.save(f"checkpoint-{self.step}")
+                if stopped and not last:
+                    if run.validation_steps > 0 and not draws:
+                        self._sample(record)
+                    break
                 if not last and (number := interruption.agreed(self.accelerator, self.step)):
                     self._stop(number, saved=saves)
         self._finish()
@@ -244,16 +247,28 @@ class Trainer:
             )
         record.images(self.step, grids)
 
-    def _end_epoch(self, record: Record, epoch: int, last: bool) -> None:
-        """Record what an epoch came to, and score the weights where that is due."""
+    def _end_epoch(self, record: Record, epoch: int, last: bool) -> bool:
+        """Record what an epoch came to, and score the weights, where either is due; returns whether to end the run."""
         whole = self.step % self.steps_per_epoch == 0
+        groups = self._epoch_groups(whole) if whole or last else {}
+        evaluation, stops = self.config.evaluation, False
+        by_epoch = evaluation.epochs > 0 and (last or (whole and epoch % evaluation.epochs == 0))
+        if by_epoch or self._due(evaluation.steps) or (last and evaluation.steps > 0):
+            scores = self._evaluate(record, epoch)
+            stops = out_of_patience(evaluation, self.output_dir, self.step)
+            if stops and not groups:
+                groups = self._epoch_groups(whole)
+            groups["evaluation"] = scores
+        if groups:
+            record.epoch(self.step, epoch, groups)
+        return stops
+
+    def _epoch_groups(self, whole: bool) -> dict[str, dict[str, Any]]:
+        """What an epoch came to, or its part so far."""
         groups: dict[str, dict[str, Any]] = {}
         for split, means in self.watch.end_epoch(self.step, whole, self.pipeline()).items():
             groups |= {split: summary(means, self.config.losses, self.step), f"{split}_terms": means}
-        groups["weights"] = self.update.end_epoch() if whole else {}
-        if (every := self.config.evaluation.epochs) and (last or epoch % every == 0):
-            groups["evaluation"] = self._evaluate(record, epoch)
-        record.epoch(self.step, epoch, groups)
+        return groups | {"weights": self.update.end_epoch() if whole else {}}
 
     def _evaluate(self, record: Record, epoch: int) -> dict[str, Any]:
         """Score the pipeline as it stands, and keep it as `best/` where none before was better."""
