@@ -1,8 +1,8 @@
 """Short clips, frame by frame: what a picture's translation knows nothing of is time, and so its noise flickers.
 
 The flicker is damped where the original stands still. The weights are those of Bonneel et al. 2015 ("Blind Video
-Temporal Consistency", ACM TOG 34(6)), `λ exp(-α d²)` of the originals' difference d; unlike there, pixels are not followed
-along an optical flow, so that what moves is left as it was translated.
+Temporal Consistency", ACM TOG 34(6)), `λ exp(-α d²)` of the originals' difference d; unlike there, pixels are not
+followed along an optical flow, so that what moves is left as it was translated.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def translate_video(
                 yield VideoProgress(done, max(total, done))
         os.replace(temporary, target)
     except av.FFmpegError as error:
-        raise ValueError(f"{source}: expected a video, and cannot read this file as one ({one_line(error)})") from error
+        raise ValueError(f"{source}: expected a video, cannot read this file as one ({one_line(error)})") from error
     finally:
         with contextlib.suppress(OSError):  # renamed, or never made
             temporary.unlink()

@@ -2,13 +2,11 @@
 
 import gradio as gr
 from settings import (
-    KEEP_SECONDS,
     MAX_BATCH,
     MAX_CLIP_SECONDS,
     MAX_FILE_MB,
     MAX_PIXELS,
     MAX_UPLOAD_MB,
-    SWEEP_SECONDS,
 )
 
 
@@ -22,16 +20,16 @@ that happened.
 
 ## What happens to your pictures
 They are translated on the machine that serves this page, sent nowhere else, looked at by nobody, and deleted within
-{round((KEEP_SECONDS + SWEEP_SECONDS) / 3600)} hour. Nobody counts visits.
+the hour. Nobody counts visits.
 
 ## Limits
-Photos of up to {MAX_FILE_MB} MB and {MAX_PIXELS // 10**6} megapixels; in one batch up to {MAX_BATCH} of them; videos of
-up to {MAX_CLIP_SECONDS} seconds and {MAX_UPLOAD_MB} MB. Others may be waiting: the queue shows your place.
+Photos of up to {MAX_FILE_MB} MB and {MAX_PIXELS // 10**6} megapixels; in one batch up to {MAX_BATCH} of them;
+videos of up to {MAX_CLIP_SECONDS} seconds and {MAX_UPLOAD_MB} MB. Others may be waiting: the queue shows your place.
 
 ## For programs
 Each tab has an endpoint (*Use via API*, below): `/translate`, `/translate_batch`, `/translate_video` and `/models`.
 
-```python
+```
 from gradio_client import Client, handle_file
 
 client = Client("ADDRESS")  # of this page
@@ -39,8 +37,8 @@ path = client.predict(photo=handle_file("photo.jpg"), direction="a2b", long_side
 ```
 
 ## Licence
-The page, the library `cyclegan_hf`, the bundled weights and the examples are under the Apache License 2.0. Other models
-have their own.
+The page, the library `cyclegan_hf`, the bundled weights and the examples are under the Apache License 2.0. Other
+models have their own.
 """
 
 

@@ -32,14 +32,14 @@ try:
 except ImportError as error:
     sys.exit(f"app.py: {error}; the page needs the extra `space`: pip install 'cyclegan_hf[space]'")
 
-from about_tab import about_tab  # noqa: E402
-from batch_tab import batch_tab  # noqa: E402
-from checkpoints import Shelf  # noqa: E402
-from models_tab import models_tab  # noqa: E402
-from photo_tab import photo_tab  # noqa: E402
-from PIL import Image  # noqa: E402
-from theme import ACCESSIBILITY, CSS, THEME  # noqa: E402
-from video_tab import video_tab  # noqa: E402
+from about_tab import about_tab
+from batch_tab import batch_tab
+from checkpoints import Shelf
+from models_tab import models_tab
+from photo_tab import photo_tab
+from PIL import Image
+from theme import ACCESSIBILITY, CSS, THEME
+from video_tab import video_tab
 
 
 def build_page(shelf: Shelf) -> gr.Blocks:

@@ -1,7 +1,7 @@
 """Visitors' zip files: read member by member into memory, never unpacked to a disk, and never believed.
 
-What a header says of sizes and names may be a lie: bytes are counted while they come, and a name is cut down to its plain
-words before it stands in the answer.
+What a header says of sizes and names may be a lie: bytes are counted while they come, and a name is cut down to its
+plain words before it stands in the answer.
 """
 
 import io
@@ -99,7 +99,7 @@ def read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> io.Byte
 
 
 def is_hidden(name: str) -> bool:
-    return any(part.startswith(".") and part not in (".", "..") or part == "__MACOSX" for part in parts_of(name))
+    return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in parts_of(name))
 
 
 def parts_of(name: str) -> list[str]:

@@ -205,8 +205,5 @@ def batch_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     files.change(lambda files: gr.Button(interactive=bool(files)), files, button, show_progress="hidden", **private)
     run = button.click(show, inputs, [gallery, report, download], show_progress_on=gallery, **JOB_QUEUE, **private)
     stop.click(lambda: "Stopped.", None, report, cancels=[run], **private)
-    model.change(
-        lambda name: direction_choice(shelf.find(name)), model, direction, show_progress="hidden", **private
-    )
+    model.change(lambda name: direction_choice(shelf.find(name)), model, direction, show_progress="hidden", **private)
     gr.on([], translate_batch, inputs, [archive, report], api_name="translate_batch", preprocess=False, **JOB_QUEUE)
-

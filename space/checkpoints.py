@@ -26,6 +26,7 @@ from uploads import Refusal
 
 import cyclegan_hf
 from cyclegan_hf.hub_info import describe
+from cyclegan_hf.pipelines.folders import find_folder, is_hub_id
 
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,13 @@ class Checkpoint:
         Raises:
             ValueError: there is no such model.
         """
-        facts = describe(source, revision=revision)
+        is_hub_id(source)  # or else it says what it should be
+        try:
+            facts = describe(source, revision=revision)
+        except ValueError:
+            if (folder := downloaded(source, revision)) is None:
+                raise
+            facts = describe(folder) | {"model": source, "commit": folder.name}
         for network in facts["generators"].values():
             if network["class"] not in GENERATORS:
                 raise ValueError(f"{name}: expected a generator of this library, got {network['class']!r}")
@@ -123,8 +130,8 @@ class Checkpoint:
 
     @property
     def bytes_per_pixel(self) -> int:
-        widths = [network["config"].get("block_out_channels", [64])[0] for network in self.facts["generators"].values()]
-        return BYTES_A_VALUE * MAPS_AT_ONCE * max(widths)
+        configs = [network["config"] for network in self.facts["generators"].values()]
+        return BYTES_A_VALUE * MAPS_AT_ONCE * max(config.get("block_out_channels", [64])[0] for config in configs)
 
     def most_pixels(self, pixels: int) -> int:
         """The largest photo that may be translated, where one of so many pixels is asked for."""
@@ -234,7 +241,7 @@ class Shelf:
             hint = "" if isinstance(error, OSError | ValueError) else " A smaller size may work."
             raise Refusal(f"The translation failed.{hint}") from None
         for key, result in zip(keys, results, strict=True):
-            if not key.endswith(" "):
+            if not key.endswith(" ") and checkpoint.name in self.checkpoints:
                 self._examples[key] = result
         return results
 
@@ -300,6 +307,17 @@ def on_gpu(function: Any) -> Any:
     if not ZERO_GPU:
         return function
     return importlib.import_module("spaces").GPU(duration=GPU_SECONDS)(function)
+
+
+def downloaded(source: str | None, revision: str | None) -> Path | None:
+    """Where a model of the Hub lies that was loaded before: without a connection it will do."""
+    if source is None or Path(source).exists():
+        return None
+    with contextlib.suppress(ValueError, OSError):
+        return find_folder(
+            source, ["generator_a2b", "generator_b2a"], revision=revision, graphs=True, local_files_only=True
+        )
+    return None
 
 
 def leaves(value: Any) -> Iterator[Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 from checkpoints import Checkpoint, Shelf, title_case
-from uploads import escaped
+from uploads import Refusal, escaped
 
 
 def models_tab(shelf: Shelf, model: gr.Dropdown) -> None:
@@ -19,10 +19,14 @@ def models_tab(shelf: Shelf, model: gr.Dropdown) -> None:
                 elem_id="model-id",
                 scale=3,
             )
-            button = gr.Button("Use this model", elem_id="use-model", scale=1)
+            button = gr.Button("Use this model", elem_id="use-model", scale=0, min_width=180)
 
         def use(name: str) -> Any:
-            checkpoint = shelf.find(str(name).strip()[:200])
+            try:
+                checkpoint = shelf.find(str(name).strip()[:200])
+            except Refusal as refusal:
+                gr.Warning(refusal.message)  # an error would cover the list of models
+                return gr.skip()
             return gr.Dropdown([*dict.fromkeys([*shelf.checkpoints, checkpoint.name])], value=checkpoint.name)
 
         gr.on([button.click, field.submit], use, field, model, preprocess=False, api_visibility="private")

@@ -26,6 +26,8 @@ THEME = gr.themes.Soft(
     block_title_background_fill_dark="*primary_700",
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",
+    link_text_color="*primary_700",
+    link_text_color_dark="*primary_300",
     body_text_color_subdued="*neutral_600",
     body_text_color_subdued_dark="*neutral_300",
 )
@@ -35,9 +37,12 @@ CSS = """
 #examples .gallery-item > span { display: block; width: 100%; }
 #examples .container, #examples img { width: 100%; max-width: none; height: auto; max-height: none; }
 @media (max-width: 640px) { #examples > .gallery { grid-template-columns: repeat(3, 1fr); } }
+button[role=tab][aria-selected=true] { color: var(--primary-800) !important; }
+.dark button[role=tab][aria-selected=true] { color: var(--primary-300) !important; }
+#facts :is(table, thead, tbody, tr) { border: 0 !important; }
 table.facts { border-collapse: collapse; width: 100%; overflow-wrap: anywhere; }
-table.facts th, table.facts td { text-align: left; padding: 0.35em 1em 0.35em 0; vertical-align: top;
-    border-bottom: 1px solid var(--border-color-primary); font-weight: normal; }
+#facts table.facts :is(th, td) { text-align: left; padding: 0.35em 1em 0.35em 0; vertical-align: top;
+    border: 0; border-bottom: 1px solid var(--border-color-primary); font-weight: normal; }
 table.facts th { width: 12em; color: var(--body-text-color-subdued); }
 @media (max-width: 640px) { table.facts th { width: 8em; } }
 """

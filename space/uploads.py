@@ -131,12 +131,12 @@ def difference_map(before: Image.Image, after: Image.Image) -> tuple[Image.Image
         after: its translation, of the same size.
 
     Returns:
-        `tuple`: a picture, black where nothing changed, over red to pale yellow at 128 of 255 levels and more (the mean
+        `tuple`: a picture, black where nothing changed, over red to pale yellow at 64 of 255 levels and more (the mean
         of the channels), and the mean over all pixels.
     """
     difference = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
     levels = np.asarray(difference, np.float32).mean(2)
-    grey = Image.fromarray(np.minimum(levels * 2, 255).astype(np.uint8))
+    grey = Image.fromarray(np.minimum(levels * 4, 255).astype(np.uint8))
     return ImageOps.colorize(grey, "black", "#ffffcc", mid="#d8402a", midpoint=96), float(levels.mean())
 
 

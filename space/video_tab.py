@@ -63,8 +63,8 @@ def translate_clip(
     except (ValueError, ImportError) as error:
         logger.info("refused a video: %s", error)
         raise Refusal(
-            f"This file cannot be translated: up to {MAX_CLIP_SECONDS} seconds and {MAX_CLIP_FRAMES} frames of an MP4, "
-            "WebM, MOV, MKV or AVI video are taken."
+            f"This file cannot be translated: up to {MAX_CLIP_SECONDS} seconds and {MAX_CLIP_FRAMES} frames of an "
+            "MP4, WebM, MOV, MKV or AVI video are taken."
         ) from None
     finally:  # also when the visitor stops it
         if not finished:
@@ -139,7 +139,5 @@ def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     clip.change(lambda clip: gr.Button(interactive=bool(clip)), clip, button, show_progress="hidden", **private)
     run = button.click(show, inputs, [player, status, download], show_progress_on=player, **JOB_QUEUE, **private)
     stop.click(lambda: "Stopped.", None, status, cancels=[run], **private)
-    model.change(
-        lambda name: direction_choice(shelf.find(name)), model, direction, show_progress="hidden", **private
-    )
+    model.change(lambda name: direction_choice(shelf.find(name)), model, direction, show_progress="hidden", **private)
     gr.on([], translate_video_file, inputs, mp4, api_name="translate_video", preprocess=False, **JOB_QUEUE)
