@@ -79,7 +79,7 @@ def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             clip = gr.File(
-                label=f"A video of up to {MAX_CLIP_SECONDS} seconds", file_types=["video"], height=140, elem_id="clip"
+                label=f"A video of up to {MAX_CLIP_SECONDS} seconds", file_types=["video"], height=190, elem_id="clip"
             )
             direction = direction_choice(shelf.first, elem_id="clip-direction")
             long_side = gr.Radio(
