@@ -16,7 +16,7 @@ from photo_tab import direction_choice
 from settings import CLIP_SIDES, JOB_SECONDS, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS
 from uploads import Refusal, new_folder, plain_name, uploaded_file
 
-from cyclegan_hf.video import translate_video
+from cyclegan_hf import video
 
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def translate_clip(
     target = folder / f"{stem}-{plain_name(checkpoint.domains[direction][1])}.mp4"
     deadline = time.monotonic() + JOB_SECONDS
     try:
-        steps = translate_video(
+        steps = video.translate_video(
             source,
             target,
             lambda frames: [result for (result,) in shelf.translate(checkpoint, frames, direction)],
@@ -116,7 +116,7 @@ def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
                 facts = f"**{shelf.find(model).labels[direction]}** · {done} frames · {seconds:.0f} s"
                 yield path, facts, gr.DownloadButton(value=path, interactive=True)
 
-    def translate_video_file(
+    def translate_video(
         clip: dict[str, Any] | None, direction: str, long_side: str, steady: bool, model: str
     ) -> str:
         """Translates a short video from one domain to the other; its sound is kept.
@@ -140,4 +140,4 @@ def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     run = button.click(show, inputs, [player, status, download], show_progress_on=player, **JOB_QUEUE, **private)
     stop.click(lambda: "Stopped.", None, status, cancels=[run], **private)
     model.change(lambda name: direction_choice(shelf.find(name)), model, direction, show_progress="hidden", **private)
-    gr.on([], translate_video_file, inputs, mp4, api_name="translate_video", preprocess=False, **JOB_QUEUE)
+    gr.on([], translate_video, inputs, mp4, api_name="translate_video", preprocess=False, **JOB_QUEUE)
