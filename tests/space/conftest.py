@@ -45,11 +45,11 @@ def tiny_pipeline(directions: tuple[str, ...] = ("a2b", "b2a")) -> CycleGANPipel
 
 
 @contextlib.contextmanager
-def serve(model: Path, folder: Path) -> Iterator[str]:
+def serve(model: Path, folder: Path, **settings: str) -> Iterator[str]:
     """Runs `python space/app.py` and yields its address; `folder` gets its log and its temporary files."""
     pytest.importorskip("gradio", reason="gradio is not installed")
     log = folder / "page.log"
-    environment = {"CYCLEGAN_MODEL": str(model), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    environment = {"CYCLEGAN_MODEL": str(model), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", **settings}
     with log.open("w") as output:
         page = subprocess.Popen(
             [sys.executable, "space/app.py"],
@@ -71,10 +71,10 @@ def serve(model: Path, folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def pipeline() -> CycleGANPipeline:
-    """The weights behind the page."""
+    """The weights behind the page, in the precision that the page computes in on this hardware."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return tiny_pipeline()
+        return tiny_pipeline().optimize()
 
 
 @pytest.fixture(scope="session")
