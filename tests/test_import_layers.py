@@ -17,7 +17,17 @@ ROOT = Path(__file__).resolve().parents[1]
 CONVERSION = {"conversion", "conversion_networks", "conversion_files", "conversion_layout", "conversion_parity"}
 HUB = {"hub", "hub_data", "hub_info", "hub_space"}
 TO_AND_FROM_THE_HUB = {"hub_errors", "hub_download", "hub_upload", "hub_card"}  # below the pipelines, which push too
-JOBS = {*CONVERSION, *HUB, *TO_AND_FROM_THE_HUB, "evaluation", "export", "video", "background", "wheel"}
+JOBS = {
+    *CONVERSION,
+    *HUB,
+    *TO_AND_FROM_THE_HUB,
+    "evaluation",
+    "export",
+    "export_pipeline",
+    "video",
+    "background",
+    "wheel",
+}
 MAY_IMPORT = {
     "errors": set(),
     "luma": set(),
@@ -41,6 +51,7 @@ MAY_IMPORT = {
     "background": {"image_io", "picture_files"},
     "evaluation": {
         *("errors", "image_io", "image_processor", "losses", "metrics", "models", "picture_files", "pipelines"),
+        "saved_files",
     },
     "conversion_files": set(),
     "conversion_networks": {"conversion_files", "conversion_layout", "conversion_parity", "models"},
@@ -58,12 +69,14 @@ MAY_IMPORT = {
     "cli_hub": HUB,
     "cli_arguments": set(),
     "cli_evaluate": {"cli_arguments", "evaluation"},
+    "cli_export": {"export_pipeline"},
     "cli": {
         "bulk",
         "bulk_datasets",
         "cli_arguments",
         "cli_hub",
         "cli_evaluate",
+        "cli_export",
         "errors",
         "image_io",
         "image_processor",
