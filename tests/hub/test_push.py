@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+import cyclegan_hf
 from tests.hub.client import Client, load, make_pipeline, token
 from tests.hub_server import HubServer
 
@@ -71,6 +72,18 @@ def test_a_folder_goes_up_as_one_commit_with_its_card(
     assert (code, output) == (0, f"{server.endpoint}/tester/whole (nothing new)\n")
     assert len(repo.commits) == 2
     assert server.leaks == []
+
+
+def test_the_bundled_weights_can_be_published(server: HubServer, cli: Any, client: Client) -> None:
+    bundled = Path(cyclegan_hf.__file__).parent / "pretrained"
+    assert cli("push", bundled, "tester/bundled")[0] == 0
+    files = added(server, "tester/bundled")
+    here = {path: content for path, content in contents(bundled).items() if path != "README.md"}
+    assert {path: content for path, content in files.items() if path != "README.md"} == here  # fp16: no variants
+    card = ModelCard(files["README.md"].decode())
+    assert card.data.license == "apache-2.0" and 'CycleGANPipeline.from_pretrained("tester/bundled")' in card.text
+    assert card.text.count("](grid.jpg)") == 1
+    assert client(load, "tester/bundled") == client(load, str(bundled))
 
 
 def test_what_an_earlier_push_left_of_other_weights_goes(

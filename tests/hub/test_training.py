@@ -172,3 +172,40 @@ def test_a_refusal_is_said_before_the_training(server: HubServer, client: Client
         with pytest.raises(ClientError, match=words):
             client(train, str(tmp_path), settings, hf_token)
     assert not (tmp_path / "run").exists()
+
+
+def card_of(dataset: str) -> str:
+    from tests.training.test_card import FACTS
+    from tests.training.tiny import DISCRIMINATOR, GENERATOR
+    from training.card import model_card
+    from training.config import TrainConfig
+
+    config = TrainConfig(generator=GENERATOR, discriminator=DISCRIMINATOR)
+    config.data.a = config.data.b = dataset
+    return model_card(config, FACTS, {"a": 1, "b": 2})
+
+
+def test_the_card_tells_the_data_sets_licence(server: HubServer, client: Client) -> None:
+    server.add("dataset", "tester/licensed", {"README.md": b"---\nlicense: cc-by-4.0\n---\n"})
+    assert "| data | tester/licensed; licence: cc-by-4.0 |" in client(card_of, "tester/licensed")
+    assert "| data | tester/unknown-data; licence: not stated |" in client(card_of, "tester/unknown-data")
+
+
+def train_stages(folder: str, hub: dict[str, Any]) -> None:
+    from training.stages import train_in_stages
+
+    stages = {"batch_sizes": [1, 2], "epochs": [1, 1], "evaluation_epochs": [1, 1]}
+    train_in_stages(tiny_config(Path(folder), stages=stages, hub={"push_to_hub": True} | hub))
+
+
+@pytest.mark.slow
+def test_stages_push_their_end_alone(server: HubServer, client: Client, tmp_path: Path) -> None:
+    with pytest.raises(ClientError, match="`hub_strategy: all` does not go with stages"):
+        client(train_stages, str(tmp_path), {"hub_model_id": "tester/stages", "hub_strategy": "all"})
+    assert not (tmp_path / "run").exists() and ("models", "tester/stages") not in server.repos
+    client(train_stages, str(tmp_path), {"hub_model_id": "tester/stages"})
+    assert titles(server, "tester/stages") == ["End of training"]
+    files = added(server, "tester/stages")
+    assert {"grid-a2b.jpg", "grid-b2a.jpg", "metrics.json", "training.json"} < set(files)
+    card = files["README.md"].decode()
+    assert "](grid-a2b.jpg)" in card and "## Stages, by swd" in card and "model-index" in card
