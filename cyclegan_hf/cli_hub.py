@@ -81,7 +81,7 @@ def push_space(
 
     For example:
         cyclegan-hf push-space user/winter-page --model user/summer2winter
-        cyclegan-hf push-space user/winter-page --model user/summer2winter --hardware zero-a10g
+        cyclegan-hf push-space user/winter-page --model user/summer2winter --private --hardware cpu-upgrade
 
     The Space gets this library's wheel and the variable CYCLEGAN_MODEL; its secrets and other variables are not
     touched. The page of a private model needs the secret HF_TOKEN, set on the Space's settings page.
@@ -90,7 +90,7 @@ def push_space(
         repo_id: The Space; made where there is none.
         model: Hub id of the pipeline; by default the bundled weights.
         private: Make a new Space private.
-        hardware: Of a new Space; accounts without a plan may need zero-a10g.
+        hardware: Of a new Space, such as cpu-basic or cpu-upgrade; by default the Hub's default.
         commit_message: By default one that names the model.
     """
     from cyclegan_hf.hub_space import push_space

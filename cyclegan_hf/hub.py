@@ -122,7 +122,7 @@ def push_pipeline(
     ).encode()
     message = commit_message or f"Upload {' ↔ '.join(domains)}"
     replaces = [*REPLACED, *(f"{name}/*" for name, _ in subfolders)]
-    return upload(target, files, message, replaces=replaces)
+    return upload(target, files, message, replaces=replaces, opened=repo_id)
 
 
 def _weights(folder: Path, index: dict[str, Any], variants: Sequence[Variant]) -> dict[str, Path | bytes]:

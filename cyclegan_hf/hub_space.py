@@ -43,7 +43,7 @@ def push_space(
         repo_id: `"user/name"`; made where there is none.
         model: Hub id of the pipeline that the page shows; by default the bundled weights.
         private: Make a new Space private.
-        hardware: Of a new Space, such as `"zero-a10g"`; by default the Hub's default.
+        hardware: Of a new Space, such as `"cpu-upgrade"`; by default the Hub's default.
         commit_message: By default one that names the model.
         token: One with write access; by default the stored one.
 
@@ -85,7 +85,7 @@ def push_space(
             card = space_card((source / "README.md").read_text(encoding="utf-8"), repo_id, model, names)
             files["README.md"] = card.encode()
         message = commit_message or f"The page, with {model or 'the bundled weights'}"
-        return upload(target, files, message, replaces=["cyclegan_hf-*.whl", "cyclegan_hf/*"])
+        return upload(target, files, message, replaces=["cyclegan_hf-*.whl", "cyclegan_hf/*"], opened=repo_id)
 
 
 def space_card(template: str, repo_id: str, model: str, domains: tuple[str, str]) -> str:

@@ -79,6 +79,7 @@ def upload(
     *,
     replaces: Sequence[str] = (),
     keeps: Sequence[str] = (),
+    opened: str | None = None,
 ) -> Published:
     """Push files as one commit, on top of what the branch holds then.
 
@@ -93,11 +94,12 @@ def upload(
         message: The commit's.
         replaces: Patterns of files that go where they are not among `files`.
         keeps: Files that stay as they are where the repository has them.
+        opened: What `open_repo` returned, where it was called already.
 
     Raises:
         HubError: It did not work; nothing has changed then, except that the repository may have been made.
     """
-    repo_id = open_repo(target)
+    repo_id = opened or open_repo(target)
     waits, conflicts = list(RETRY_SECONDS), 0
     while True:
         try:

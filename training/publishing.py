@@ -12,6 +12,7 @@ from pathlib import Path
 
 from huggingface_hub.utils import disable_progress_bars
 
+from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub import MARKER, push_pipeline
 from cyclegan_hf.hub_errors import HubError
 from cyclegan_hf.hub_upload import Target, open_repo
@@ -76,10 +77,14 @@ class Publisher:
         if not self.active or self.config.hub_strategy == "end" or not folder.name.startswith("checkpoint-"):
             return
         snapshot = self.output_dir / SNAPSHOTS.replace("*", folder.name)
-        _link(folder, snapshot)
         step = int(folder.name.removeprefix("checkpoint-"))
-        for grid in (self.output_dir / "samples").glob(f"{step:07d}-*.png"):
-            shutil.copyfile(grid, snapshot / f"grid-{grid.name.partition('-')[2]}")
+        try:
+            _link(folder, snapshot)
+            for grid in (self.output_dir / "samples").glob(f"{step:07d}-*.png"):
+                shutil.copyfile(grid, snapshot / f"grid-{grid.name.partition('-')[2]}")
+        except (OSError, shutil.Error) as error:  # a full disk is the training's to notice
+            logger.warning("%s is not pushed: %s", folder.name, one_line(error, 300))
+            return
         with self._change:
             again = self._failed + list(self._waiting)
             if self.config.hub_strategy == "checkpoint":  # only the newest counts
@@ -139,7 +144,7 @@ class Publisher:
                 logger.info("Pushed %s: %s", job.name, self._push(job.snapshot, job.name, last=False))
                 _remove(job)
             except Exception as error:  # whatever it is, the run goes on
-                logger.warning("%s was not pushed: %s. It is tried again later.", job.name, error)
+                logger.warning("%s was not pushed: %s. It is tried again later.", job.name, one_line(error, 500))
                 with self._change:
                     self._failed.append(job)
             finally:

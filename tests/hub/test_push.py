@@ -239,7 +239,7 @@ def push_many(folders: list[str], repo_id: str) -> None:
     from cyclegan_hf.hub import push_pipeline
 
     def push(folder: str) -> None:
-        for number in range(3):
+        for number in range(6):
             push_pipeline(folder, repo_id, variants=(), check=False, commit_message=f"{Path(folder).name} {number}")
             Path(folder, "recipe.yaml").write_text(f"run: {{seed: {random.random()}}}\n")
 

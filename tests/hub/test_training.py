@@ -115,6 +115,16 @@ def test_a_push_that_fails_is_tried_again_later(
     assert list((tmp_path / "run").glob(".push-*")) == []
 
 
+def test_a_full_disk_costs_a_push_and_not_the_run(server: HubServer, client: Client, tmp_path: Path) -> None:
+    """A file where the snapshot's folder is to be stands in for it."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".push-checkpoint-1.tmp").write_text("")
+    settings = {"hub_model_id": "tester/full-disk", "hub_strategy": "all"}
+    log, failure = client(publish, str(tmp_path / "run"), settings, [1, 2])
+    assert failure == "" and "WARNING: checkpoint-1 is not pushed: " in log[0]
+    assert titles(server, "tester/full-disk") == ["checkpoint-2", "End of training"]
+
+
 def test_an_end_that_cannot_be_pushed_leaves_the_run_and_says_how(
     server: HubServer, client: Client, tmp_path: Path
 ) -> None:
