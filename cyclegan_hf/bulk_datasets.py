@@ -10,7 +10,7 @@ output/
 
 A shard is so many rows in a row of one of the source's own shards (which are its files, where it is streamed; else
 there is one): neither its name nor its rows depend on anything else. So the work goes on where it stopped, with more
-processes or fewer, and `datasets.load_dataset(output)` reads the rows in the source's order.
+processes or fewer. `datasets.load_dataset(output)` reads parquet in the source's order, and folders in any.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class DatasetTranslation:
             return there
 
         def end(name: str) -> None:
-            (self.output / _DONE_FOLDER).mkdir(exist_ok=True)
+            (self.output / _DONE_FOLDER).mkdir(parents=True, exist_ok=True)
             (self.output / _DONE_FOLDER / name).touch()
 
         for block in self.rows.blocks(self.options.rows_per_shard, self.processes, is_done, end):

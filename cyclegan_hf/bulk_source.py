@@ -97,10 +97,12 @@ class Rows:
     def __init__(self, source: DatasetSource, streaming: bool) -> None:
         self.source, self.streaming = source, streaming
         try:
-            self.split, self.rows = _open(source, streaming)
+            where = _place(source)
+            self.split, stream = _stream(source, where)
+            self.column = _picture_column(source, stream.features)
+            self.rows = stream if streaming else _mapped(self.split, where)
         except Exception as error:  # of some ten classes, from pyarrow's to httpx's
             raise ValueError(f"{source.place}: cannot be read as a data set ({one_line(error, 300)})") from error
-        self.column = _picture_column(source, self.rows.features)
 
     def own_blocks(self, size: int, processes: Processes) -> dict[str, int]:
         """This process's blocks of a data set that is not streamed, and the rows in each."""
@@ -168,27 +170,35 @@ def pictures_of(table: pa.Table, column: str) -> list[bytes | None]:
     return [cell["bytes"] if isinstance(cell, dict) else cell for cell in cells]
 
 
-def _open(source: DatasetSource, streaming: bool) -> tuple[str, Any]:
-    """The split's name and its rows."""
+def _place(source: DatasetSource) -> dict[str, Any]:
+    """A source as `datasets.load_dataset` takes it."""
+    kind = None if Path(source.place).is_dir() else _KINDS.get(Path(source.place).suffix)
+    if kind is not None:
+        return {"path": kind, "data_files": source.place, "name": source.config}
+    if source.place.startswith(_ADDRESSES):
+        raise ValueError(f"expected an address of {', '.join(_KINDS)} files")
+    return {"path": source.place, "revision": source.revision, "name": source.config}
+
+
+def _stream(source: DatasetSource, where: dict[str, Any]) -> tuple[str, Any]:
+    """The split's name and a stream of its rows."""
     import datasets
 
-    kind = None if Path(source.place).is_dir() else _KINDS.get(Path(source.place).suffix)
-    where: dict[str, Any] = {"path": source.place, "revision": source.revision}
-    if kind or source.place.startswith(_ADDRESSES):
-        if kind is None:
-            raise ValueError(f"expected an address of {', '.join(_KINDS)} files")
-        where = {"path": kind, "data_files": source.place}
-    splits = datasets.load_dataset(name=source.config, streaming=True, **where)
+    splits = datasets.load_dataset(streaming=True, **where)
     split = source.split or ("train" if "train" in splits or len(splits) > 1 else next(iter(splits)))
     if split not in splits:
         raise ValueError(f"expected one of the splits {', '.join(map(str, splits))}, got {split}: `split=` names it")
-    if not streaming:
-        rows = datasets.load_dataset(name=source.config, split=split, **where)
-    else:
-        rows = splits[split]
-        if rows.features is None:  # of a format that says nothing of its columns before it is read
-            rows = rows._resolve_features()
-    return split, rows
+    rows = splits[split]
+    if rows.features is None:  # of a format that says nothing of its columns before it is read
+        rows = rows._resolve_features()
+    return str(split), rows.select_columns(list(rows.features))  # a webdataset's rows each have an order of their own
+
+
+def _mapped(split: str, where: dict[str, Any]) -> Any:
+    """The rows of a split, downloaded and mapped into memory."""
+    import datasets
+
+    return datasets.load_dataset(split=split, **where)
 
 
 def _picture_column(source: DatasetSource, features: Any) -> str:
@@ -200,9 +210,7 @@ def _picture_column(source: DatasetSource, features: Any) -> str:
         if len(pictures) == 1 or "image" in pictures:
             return pictures[0] if len(pictures) == 1 else "image"
         told = f"several: {', '.join(pictures)}; `column=` names one" if pictures else f"none of {', '.join(features)}"
-        raise ValueError(f"{source.place}: expected one column of pictures, got {told}")
+        raise ValueError(f"expected one column of pictures, got {told}")
     if source.column not in pictures and features.get(source.column) not in binary:
-        raise ValueError(
-            f"{source.place}: `{source.column}` is no column of pictures; there are {', '.join(features)}"
-        )
+        raise ValueError(f"`{source.column}` is no column of pictures; the columns are {', '.join(features)}")
     return source.column
