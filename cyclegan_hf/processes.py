@@ -72,17 +72,19 @@ class Processes:
 
     def device(self) -> str | None:
         """The GPU that is this process's, if there are several processes and a GPU."""
+        if self.count == 1:
+            return None
         import torch
 
-        if self.count == 1 or not torch.cuda.is_available():
+        if not torch.cuda.is_available():
             return None
         return f"cuda:{self.local_rank % torch.cuda.device_count()}"
 
     def share_cores(self) -> None:
         """Let torch use this process's part of the machine: launchers leave each process one core."""
-        import torch
-
         if self.count > 1:
+            import torch
+
             torch.set_num_threads(cores_of_this_process(self.local_count))
 
     @contextlib.contextmanager

@@ -144,6 +144,7 @@ def check_the_finished_run(folder: Path) -> None:
         "grid-b2a.jpg",
         "log.jsonl",
         "logs",
+        "losses.json",
         "model_index.json",
         "recipe.yaml",
         "report.md",

@@ -81,7 +81,10 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, start: Start
     write_recipe(tmp_path / "recipe.yaml", **recipe)
     two = start("two", num_processes=2)
     printed = two.ends_well()
-    assert "5 pictures of a, 4 of b; 12 steps of 2 pictures (3 an epoch) from step 0; 2 process(es) on cpu" in printed
+    assert (
+        "5 pictures of a, 4 pictures of b; 12 steps of 2 pictures (3 an epoch) from step 0; 2 process(es) on cpu"
+        in printed
+    )
     assert "pictures of a" not in two.printed(rank=1)  # once is enough
     assert "Warning" not in two.printed(rank=1).replace("UserWarning: OMP_NUM_THREADS", "")
     start("one", "--train-batch-size", 2).ends_well()
