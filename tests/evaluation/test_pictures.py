@@ -61,7 +61,7 @@ def test_one_domain_is_enough_and_a_limit_spreads(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="testA and testB .* found no such folder"):
+    with pytest.raises(ValueError, match=r"testA and testB .* found no such folder"):
         find_pictures(tmp_path / "nowhere", NAMES)
     with pytest.raises(ValueError, match="found nothing in it"):
         find_pictures(tmp_path, NAMES)
@@ -69,7 +69,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"testA: expected pictures \(.*\), found none"):
         find_pictures(tmp_path, NAMES)
     save(tmp_path / "testA" / "1.png")
-    with pytest.raises(ValueError, match="trainA and trainB .*found no such folder"):
+    with pytest.raises(ValueError, match=r"trainA and trainB .*found no such folder"):
         find_pictures(tmp_path, NAMES, tmp_path / "nowhere")
 
 

@@ -226,7 +226,7 @@ def test_other_figures_of_a_feature_network_choose_too(tmp_path: Path, metric: s
 
 def test_epochs_and_steps_exclude_one_another(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="`evaluation.epochs` and `evaluation.steps` exclude one another, got 1 and 2"
+        ValueError, match=r"`evaluation\.epochs` and `evaluation\.steps` exclude one another, got 1 and 2"
     ):
         tiny_config(tmp_path, evaluation={"epochs": 1, "steps": 2})
 
