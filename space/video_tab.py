@@ -116,9 +116,7 @@ def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
                 facts = f"**{shelf.find(model).labels[direction]}** · {done} frames · {seconds:.0f} s"
                 yield path, facts, gr.DownloadButton(value=path, interactive=True)
 
-    def translate_video(
-        clip: dict[str, Any] | None, direction: str, long_side: str, steady: bool, model: str
-    ) -> str:
+    def translate_video(clip: dict[str, Any] | None, direction: str, long_side: str, steady: bool, model: str) -> str:
         """Translates a short video from one domain to the other; its sound is kept.
 
         Args:

@@ -46,7 +46,13 @@ def test_a_name_becomes_plain_words(name: str, stem: str) -> None:
 
 
 def test_files_are_read_and_what_systems_add_is_not(tmp_path: Path) -> None:
-    files = {"a/one.png": b"1", "two.png": b"2", "__MACOSX/._two.png": b"x", ".DS_Store": b"x", "a/.hidden/x.png": b"x"}
+    files = {
+        "a/one.png": b"1",
+        "two.png": b"2",
+        "__MACOSX/._two.png": b"x",
+        ".DS_Store": b"x",
+        "a/.hidden/x.png": b"x",
+    }
     assert contents(write_zip(tmp_path / "in.zip", files)) == {"a/one": b"1", "two": b"2"}
 
 

@@ -160,9 +160,9 @@ def gallery_of_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     """A page with two models."""
     folder = tmp_path_factory.mktemp("models")
     tiny_pipeline().save_pretrained(folder / "seasons")
-    CycleGANPipeline(
-        generator_b2a=tiny_pipeline().generator_b2a, domain_a="horse", domain_b="zebra"
-    ).save_pretrained(folder / "zebra2horse")
+    CycleGANPipeline(generator_b2a=tiny_pipeline().generator_b2a, domain_a="horse", domain_b="zebra").save_pretrained(
+        folder / "zebra2horse"
+    )
     with serve(folder / "seasons", folder, CYCLEGAN_MODELS=str(folder / "zebra2horse")) as url:
         yield url
 
@@ -189,9 +189,7 @@ def test_another_model_changes_what_the_tabs_offer(browser: Any, gallery_of_mode
 
 
 @pytest.mark.slow
-def test_ten_visitors_at_once_each_get_their_own(
-    address: str, pipeline: CycleGANPipeline, tmp_path: Path
-) -> None:
+def test_ten_visitors_at_once_each_get_their_own(address: str, pipeline: CycleGANPipeline, tmp_path: Path) -> None:
     gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed")
     photos = [make_picture("A", seed, (80 + seed, 64)) for seed in range(10)]
 
@@ -206,4 +204,3 @@ def test_ten_visitors_at_once_each_get_their_own(
         results = list(pool.map(visitor, range(10)))
     for photo, result in zip(photos, results, strict=True):
         assert_same_picture(result, pipeline(photo).images[0])
-
