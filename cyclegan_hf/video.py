@@ -147,7 +147,7 @@ class _Writer:
         self.long_side, self.filter, self.translate, self.batch_size = long_side, filter_, translate, batch_size
         self.pictures = clip.streams.video[0]
         self.pictures.thread_type = "AUTO"
-        self.sound = clip.streams.audio[0] if clip.streams.audio else None
+        self.sound: Any = clip.streams.audio[0] if clip.streams.audio else None
         self.out_pictures: Any = None
         self.out_sound: Any = None
         if self.sound is not None:

@@ -1,5 +1,8 @@
 """The page's endpoint, as programs call it, and the process behind it."""
 
+import asyncio
+import base64
+import io
 import os
 import subprocess
 import sys
@@ -175,3 +178,46 @@ def test_without_weights_the_page_ends_with_one_line(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert result.stderr.startswith("app.py: ") and result.stderr.count("\n") == 1
     assert "expected a pipeline's folder or a Hub id" in result.stderr
+
+
+def test_agents_find_the_endpoints_as_tools(address: str, tmp_path: Path, pipeline: CycleGANPipeline) -> None:
+    pytest.importorskip("mcp", reason="gradio[mcp] is not installed")
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    photo = make_picture("A", 10, 64)
+    photo.save(tmp_path / "in.png")
+    data = base64.b64encode((tmp_path / "in.png").read_bytes()).decode()
+
+    async def talk() -> tuple[dict[str, Any], Any, Any]:
+        async with (
+            streamablehttp_client(f"{address}/gradio_api/mcp/") as (reader, writer, _),
+            ClientSession(reader, writer) as session,
+        ):
+            await session.initialize()
+            tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+            good = await session.call_tool("translate", {"photo": f"data:image/png;base64,{data}"})
+            return tools, good, await session.call_tool("translate", {"photo": str(tmp_path / "in.png")})
+
+    tools, good, bad = asyncio.run(talk())
+    assert set(tools) == {"translate", "translate_batch", "translate_video", "models"}
+    assert all("description" in field for field in tools["translate"].inputSchema["properties"].values())
+    with Image.open(io.BytesIO(base64.b64decode(good.content[0].data))) as picture:
+        assert_same_picture(picture.convert("RGB"), pipeline(photo).images[0])
+    assert bad.isError  # a path of the server
+
+
+@pytest.mark.parametrize("name", ["drawing.svg", "page.html"])
+def test_what_could_run_in_a_browser_is_only_given_back_as_a_download(address: str, name: str) -> None:
+    httpx = pytest.importorskip("httpx", reason="gradio is not installed")
+    content = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    (path,) = httpx.post(f"{address}/gradio_api/upload", files={"files": (name, content)}).json()
+    answer = httpx.get(f"{address}/gradio_api/file={path}")
+    assert answer.headers["content-disposition"].startswith("attachment")
+
+
+def test_files_elsewhere_are_not_served(address: str, tmp_path: Path) -> None:
+    httpx = pytest.importorskip("httpx", reason="gradio is not installed")
+    (tmp_path / "private.txt").write_text("private")
+    for path in (tmp_path / "private.txt", ROOT / "pyproject.toml", "/etc/hostname"):
+        assert httpx.get(f"{address}/gradio_api/file={path}").status_code in (403, 404)

@@ -56,12 +56,9 @@ def test_a_free_field_takes_ids_and_no_folders(
 def test_the_oldest_model_goes_when_memory_is_short(shelf: Any) -> None:
     photo = Image.fromarray(noise(32, 32))
     assert shelf.loaded == []
-    for name, loaded in [
-        ("one", ["one"]),
-        ("two", ["one", "two"]),
-        ("one", ["two", "one"]),
-        ("three", ["one", "three"]),
-    ]:
+    steps = {"one": ["one"], "two": ["one", "two"], "one again": ["two", "one"], "three": ["one", "three"]}
+    for step, loaded in steps.items():
+        name = step.split()[0]
         shelf.translate(shelf.find(name), [photo], "a2b")
         assert shelf.loaded == loaded
     shelf.budget = 0
