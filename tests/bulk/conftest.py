@@ -48,7 +48,7 @@ def launch() -> Launch:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
         return subprocess.Popen(
             [sys.executable, *launcher, "-m", "cyclegan_hf.cli", *map(str, words)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            env={**(environment or os.environ), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
