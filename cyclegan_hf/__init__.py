@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cyclegan_hf.models.generator_unet import UnetGenerator
     from cyclegan_hf.models.generator_unet_maxpool import MaxPoolUnetGenerator
     from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+    from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ __all__ = [
     "CycleGANPipeline",
     "DualHeadDiscriminator",
     "EncoderDecoderGenerator",
+    "ExportedPipeline",
     "ImageProcessor",
     "MaxPoolUnetGenerator",
     "PatchDiscriminator",
@@ -44,6 +46,7 @@ _MODULES = {
     "CycleGANPipeline": "cyclegan_hf.pipelines.pipeline_cyclegan",
     "DualHeadDiscriminator": "cyclegan_hf.models.discriminator_dual_head",
     "EncoderDecoderGenerator": "cyclegan_hf.models.generator_encoder_decoder",
+    "ExportedPipeline": "cyclegan_hf.pipelines.pipeline_exported",
     "ImageProcessor": "cyclegan_hf.image_processor",
     "MaxPoolUnetGenerator": "cyclegan_hf.models.generator_unet_maxpool",
     "PatchDiscriminator": "cyclegan_hf.models.discriminator_patch",

@@ -49,8 +49,12 @@ def remove_background(image: ImageSource, method: BackgroundMethod = "auto") -> 
     Raises:
         ValueError: a picture that cannot be read, or a method that is not installed.
     """
+    return _on_white(image, resolve_method(method))
+
+
+def _on_white(image: ImageSource, method: Literal["rembg", "grabcut"]) -> Image.Image:
     picture = open_image(image).convert("RGB")
-    alpha = _grabcut_alpha(picture) if resolve_method(method) == "grabcut" else _rembg_alpha(picture)
+    alpha = _grabcut_alpha(picture) if method == "grabcut" else _rembg_alpha(picture)
     return Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha)
 
 
@@ -92,6 +96,8 @@ def remove_backgrounds(
         OSError: a result could not be written.
     """
     resolved = resolve_method(method)
+    if resolved == "grabcut":
+        import cv2  # noqa: F401  # here, and not in several threads at once: it is not whole until it is imported
     if cache_folder is None:
         from huggingface_hub.constants import HF_HOME
 
@@ -104,7 +110,7 @@ def remove_backgrounds(
             digest = hashlib.sha256(content).hexdigest()
             target = folder / digest[:2] / f"{digest}.png"
             if not target.exists():
-                save_picture(remove_background(content, resolved), target)
+                save_picture(_on_white(content, resolved), target)
         except ValueError as error:
             logger.warning("Kept its background: %s: %s", path, error)
             return path

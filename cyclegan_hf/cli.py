@@ -8,16 +8,24 @@ import contextlib
 import functools
 import gc
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from cyclegan_hf.cli_arguments import bind_verb
+from cyclegan_hf.bulk import PictureFiles, Tally, Translator, counted, translate_all
+from cyclegan_hf.bulk_datasets import NO_DATASET, DatasetOptions, DatasetTranslation, dataset_source
+from cyclegan_hf.cli_arguments import bind_verb, torch_device
+from cyclegan_hf.cli_evaluate import evaluate
+from cyclegan_hf.cli_export import export
+from cyclegan_hf.cli_hub import dataset, info, push, push_space
 from cyclegan_hf.errors import one_line
-from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, PictureFile, plan_pictures, save_picture
+from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, PictureFile, plan_pictures
+from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning
 
 
 def translate(
@@ -30,14 +38,17 @@ def translate(
     model: str | None = None,
     revision: str | None = None,
     subfolder: str | None = None,
+    official: bool = False,
     size: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SIDE | HEIGHT WIDTH", help_behavior_hint="")] = (),
     batch_size: int = 1,
+    backend: Literal["auto", "torch", "onnx", "openvino"] = "auto",
     device: str | None = None,
     fast: bool = False,
     cycle: bool = False,
     rounding: Literal["nearest", "truncate"] = "nearest",
     format: OutputFormat = "keep",
     existing: ExistingPolicy = "refuse",
+    data_set: Annotated[DatasetOptions, tyro.conf.arg(name="")] = NO_DATASET,
 ) -> int:
     """Translate pictures from one domain to the other.
 
@@ -45,74 +56,83 @@ def translate(
         cyclegan-hf translate photo.jpg --output winter.jpg
         cyclegan-hf translate photo.jpg holiday/ 'pics/*.png' --output out/ --direction summer2winter
         cyclegan-hf translate holiday/ --output out/ --model user/name --size 512 --existing skip
+        cyclegan-hf translate user/photos,split=test,column=image --output out/ --write parquet --streaming
+        accelerate launch -m cyclegan_hf.cli translate holiday/ --output out/ --existing skip
 
     A picture that cannot be read costs a warning and exit code 1; the others are translated. Exit code 2 says that
     nothing was translated, or that the rest was given up. A result appears whole or not at all, and never in the place
-    of an input.
+    of an input. Several processes, on one machine or more, share the work out.
 
     Args:
         inputs: Pictures, folders of them (their sub-folders are kept), or quoted patterns; ** goes into sub-folders.
+            Or one data set: an id on the Hub, an address, a file or pattern of parquet, webdataset (.tar) or arrow
+            files; with config=, split=, column= and revision= after commas.
         output: Folder for the results; for a single picture also a file name ending in .png, .jpg, .jpeg or .webp.
         direction: a2b, b2a, or the same with the names of the model's domains, such as winter2summer.
         model: Folder or Hub id of a pipeline; by default the weights that come with the library.
         revision: Branch, tag or commit on the Hub.
         subfolder: Where the pipeline is inside the folder or the repository.
+        official: The model is of the official code (latest_net_G_A.pth and its like): convert it on the way.
         size: Translate at a size that fits into this one, and resize the results back: less memory and time for large
             pictures, less detail. By default each picture's own size, or the model's where it is bound to one.
         batch_size: The most pictures to translate at once; those of different sizes never share a batch.
-        device: Such as cpu, cuda or cuda:1; by default the accelerator that there is, or else cpu.
-        fast: Compute in bfloat16 where the hardware does; results then differ in the last bits.
+        backend: What computes. auto: ONNX Runtime, which starts sooner, where the model has an exported graph and no
+            accelerator is there; else torch. Their results differ in the last bits.
+        device: For torch, such as cpu, cuda or cuda:1; by default the accelerator that there is, or else cpu.
+        fast: With torch, compute in bfloat16 where the hardware does; results then differ in the last bits.
         cycle: Also save each translation translated back, as name_cycle beside name.
         rounding: Of pixel values: nearest, or truncate as the official code does.
         format: Of the results. keep: JPEG, PNG and WebP stay what they are, any other becomes PNG. JPEG and WebP are
             written at quality 95.
         existing: What to do about results that are there already: refuse to begin, skip their pictures, or overwrite.
+        data_set: Of data sets.
     """
     if batch_size < 1:
         raise ValueError(f"`--batch-size` must be 1 or more, got {batch_size}")
-    box = _box(size)
-    files, skipped = plan_pictures(inputs, output, output_format=format, cycle=cycle, existing=existing)
-    if not files:
-        print(f"{output}: nothing to do, {_pictures(skipped)} already there")
-        return 0
-    with _many_imports():
-        from tqdm import tqdm
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
-        from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
-    pipeline = CycleGANPipeline.from_pretrained(model, revision=revision, subfolder=subfolder)
-    pipeline.to(_device(device))
-    if fast:
-        pipeline.optimize()
-    pipeline.set_progress_bar_config(disable=True)  # one bar over all pictures instead
-    run = functools.partial(
-        pipeline, direction=direction, return_cycle=cycle, size=box, batch_size=batch_size, rounding=rounding
-    )
-
-    done = failed = resized = 0
-    interval = 0.1 if sys.stderr.isatty() else 10  # seconds; a log file needs no ten lines a second
-    bar = tqdm(total=len(files), unit="picture", disable=len(files) == 1, mininterval=interval)
-    with bar, logging_redirect_tqdm():
-        for outcome in _translate_each(run, files, batch_size):
-            match outcome:
-                case ValueError() if len(files) == 1:
-                    raise outcome
-                case ValueError():
-                    failed += 1
-                    tqdm.write(f"warning {failed}: {one_line(outcome)}", file=sys.stderr)
-                case was_resized:
-                    done, resized = done + 1, resized + was_resized
-            bar.update()
-    if not done:
-        raise ValueError(f"none of {_pictures(failed)} could be translated")
-    facts = [
-        f"{_pictures(done)} translated",
-        f"{resized} of them at another size and resized back" if resized else "",
-        f"{skipped} already there" if skipped else "",
-        f"{failed} failed" if failed else "",
-    ]
-    print(f"{output}: {', '.join(filter(None, facts))}")
-    return 1 if failed else 0
+    box, source, processes = _box(size), dataset_source(inputs, data_set), Processes.of_environment()
+    if warning := lonely_process_warning():
+        print(f"warning: {warning}", file=sys.stderr)
+    work: PictureFiles | DatasetTranslation
+    files: list[PictureFile] | None = None
+    if source is None:
+        files, skipped = plan_pictures(
+            inputs, output, output_format=format, cycle=cycle, existing=existing, processes=processes
+        )
+        if not files and not processes.can_meet:
+            print(f"{output}: {Tally(skipped=skipped)}")
+            return 0
+        work = PictureFiles(files, skipped)
+    else:
+        made_by = {"model": model, "revision": revision, "subfolder": subfolder, "direction": direction}
+        made_how = {"size": list(size), "cycle": cycle, "rounding": rounding, "fast": fast}
+        made_how |= {"backend": backend}
+        work = DatasetTranslation(
+            source,
+            data_set,
+            Path(output),
+            format=format,
+            existing=existing,
+            processes=processes,
+            settings=made_by | made_how,
+        )
+    if processes.is_main:
+        work.begin()
+    processes.share_cores()
+    with processes.meeting():
+        where: dict[str, Any] = {"revision": revision, "subfolder": subfolder, "official": official}
+        pipeline = _open_pipeline(backend, device, fast, processes, files, model, **where)
+        pipeline.set_progress_bar_config(disable=True)  # one bar over all pictures instead
+        run = functools.partial(
+            pipeline, direction=direction, return_cycle=cycle, size=box, batch_size=batch_size, rounding=rounding
+        )
+        tally = translate_all(work, Translator(run, batch_size), processes)
+    if not tally.done and tally.failed:
+        raise ValueError(f"none of {counted(tally.failed, 'picture')} could be translated")
+    if processes.is_main or not processes.can_meet:
+        print(f"{output}: {tally}")
+    if data_set.push_to_hub and processes.is_main and isinstance(work, DatasetTranslation):
+        print(work.push(tally))
+    return 1 if tally.failed else 0
 
 
 def convert(
@@ -163,7 +183,16 @@ def convert(
 
 
 DESCRIPTION = "Translate pictures between two domains with CycleGAN. `cyclegan-hf VERB --help` tells more of a verb."
-VERBS: dict[str, Callable[..., int]] = {"translate": translate, "convert": convert}
+VERBS: dict[str, Callable[..., int]] = {
+    "translate": translate,
+    "convert": convert,
+    "evaluate": evaluate,
+    "export": export,
+    "push": push,
+    "push-space": push_space,
+    "dataset": dataset,
+    "info": info,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -176,6 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         `int`: the exit code. 0: all went well; 1: some pictures failed; 2: an error, told in one line; 130 or 141:
         interrupted, or whoever read the output has left.
     """
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its client has two lines for each time that it tries again
     try:
         try:
             words = sys.argv[1:] if arguments is None else arguments
@@ -191,53 +221,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
-
-
-def _translate_each(run: Callable[..., Any], files: list[PictureFile], batch_size: int) -> Iterator[bool | ValueError]:
-    """Translates and saves pictures, a handful in memory at a time.
-
-    Yields:
-        `bool` or `ValueError`: for each picture, in any order, whether it was translated at another size than its own,
-        or what is wrong with it.
-
-    Raises:
-        ValueError: the settings are wrong: the first picture was refused by the pipeline.
-        OSError: a result could not be saved.
-    """
-    from cyclegan_hf.image_io import open_image
-
-    proven = False
-    handful = batch_size if batch_size == 1 else 4 * batch_size  # so that pictures of one size meet
-    for start in range(0, len(files), handful):
-        opened = []
-        for file in files[start : start + handful]:
-            try:
-                opened.append((file, open_image(file.source)))
-            except ValueError as error:
-                yield error
-        groups = [opened] if opened else []
-        while groups:
-            group = groups.pop()
-            try:
-                output = run([image for _, image in group])
-            except (MemoryError, RuntimeError, ValueError) as error:  # RuntimeError: torch is out of memory
-                if len(group) > 1:
-                    groups = [[pair] for pair in reversed(group)]  # which one is it?
-                elif proven or not isinstance(error, ValueError):
-                    yield ValueError(f"{group[0][0].source}: {one_line(error)}")
-                else:
-                    raise
-                continue
-            proven = True  # from now on the settings are right, and what fails is the picture's fault
-            cycles = output.cycles or [None] * len(group)
-            for (file, image), picture, back, size in zip(group, output.images, cycles, output.sizes, strict=True):
-                try:
-                    save_picture(picture, file.output)
-                    if file.cycle_output:
-                        save_picture(back, file.cycle_output)
-                    yield size != (image.height, image.width)
-                except ValueError as error:
-                    yield error
 
 
 @contextlib.contextmanager
@@ -269,20 +252,54 @@ def _box(size: tuple[int, ...]) -> tuple[int, int] | None:
     raise ValueError(f"`--size` must be one positive number or two, got {' '.join(map(str, size))}")
 
 
-def _device(name: str | None) -> Any:
-    import torch
+def _open_pipeline(
+    backend: str,
+    device: str | None,
+    fast: bool,
+    processes: Processes,
+    files: Sequence[PictureFile] | None,
+    model: str | None,
+    *,
+    official: bool,
+    **where: Any,
+) -> Any:
+    """The pipeline on what is to compute it; `files` is `None` where the pictures' sizes cannot be known before."""
+    plain = not (device or fast or official)
+    if backend in ("onnx", "openvino") and not plain:
+        raise ValueError(
+            f"`--backend {backend}` takes neither `--device`, `--fast` nor `--official`: they are torch's"
+        )
+    where["num_threads"] = cores_of_this_process(processes.local_count) if processes.count > 1 else None
+    accelerated = sys.platform == "darwin" or shutil.which("nvidia-smi") is not None
+    if backend == "auto" and plain and not accelerated and find_spec("onnxruntime"):
+        from cyclegan_hf.pipelines.pipeline_exported import MAX_PIXELS, ExportedPipeline, NoGraphError
 
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:  # unknown, not there, or not in this build of torch
-        raise ValueError(f"`--device {name}` cannot be used: {error}") from error
-    return torch.device(name)
+        with contextlib.suppress(NoGraphError):
+            exported = ExportedPipeline.from_pretrained(model, **where)
+            small = files is not None and all(_pixels(file.source) <= MAX_PIXELS for file in files)
+            if exported.any_size or small:
+                return exported
+    if backend in ("onnx", "openvino"):
+        from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline
+
+        return ExportedPipeline.from_pretrained(model, backend, **where)  # type: ignore[arg-type]
+    with _many_imports():
+        from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+    del where["num_threads"]
+    pipeline = CycleGANPipeline.from_pretrained(model, official=official, **where)
+    pipeline.to(torch_device(device or processes.device()))
+    if fast:
+        pipeline.optimize()
+    return pipeline
 
 
-def _pictures(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count} pictures"
+def _pixels(source: Path) -> int:
+    """How many pixels a picture has, from its header; what cannot be read is told of later."""
+    from PIL import Image
+
+    with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(source) as picture:
+        return picture.width * picture.height
+    return 0
 
 
 if __name__ == "__main__":

@@ -58,6 +58,23 @@ def _deferred(verb: Verb, chosen: bool) -> Callable[..., Callable[[], int]]:
     return bind
 
 
+def torch_device(name: str | None) -> Any:
+    """The device that `--device` names; by default the accelerator that there is, or else the processor.
+
+    Raises:
+        ValueError: it is unknown, not there, or not in this build of torch.
+    """
+    import torch
+
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"`--device {name}` cannot be used: {error}") from error
+    return torch.device(name)
+
+
 def without_box(complaint: str) -> str:
     """Makes one line of tyro's complaint, which is a box with a title, rules and, on a terminal, colours."""
     complaint = re.sub(r"\x1b\[[0-9;]*m", "", complaint)

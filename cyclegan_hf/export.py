@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from cyclegan_hf.pipelines.folders import GRAPH_NAME, weights_name
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+from cyclegan_hf.pipelines.pipeline_exported import FACTS
 
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
-GRAPH_NAME = "model.onnx"
+WEIGHTS_NAME = weights_name(None)
 OPSET = 18
 PARITY_TOLERANCE = 1e-3  # in [-1, 1]: an eighth of one of 255 steps
 
@@ -94,6 +95,9 @@ def _export(generator: Any, folder: Path) -> OnnxReport:
     samples = [torch.rand(shape, generator=noise) * 2 - 1 for shape in _shapes(generator)]
     model = _traced(generator, samples[0])
     num_tensors = _refer(model, folder / WEIGHTS_NAME)
+    for fact in FACTS:
+        value = getattr(generator, fact, None)
+        model.metadata_props.add(key=fact, value="" if value is None else str(value))
     path = folder / GRAPH_NAME
     temporary = folder / f".{GRAPH_NAME}.{uuid.uuid4().hex[:8]}.tmp"  # beside the weights, so that it finds them
     try:

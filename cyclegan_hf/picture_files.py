@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from PIL import Image
 
+    from cyclegan_hf.processes import Processes
+
 
 OutputFormat = Literal["keep", "png", "jpg", "webp"]
 ExistingPolicy = Literal["refuse", "skip", "overwrite"]
@@ -48,6 +50,7 @@ def plan_pictures(
     output_format: OutputFormat = "keep",
     cycle: bool = False,
     existing: ExistingPolicy = "refuse",
+    processes: Processes | None = None,
 ) -> tuple[list[PictureFile], int]:
     """Decides what will be read and written, before any work begins. No picture is opened.
 
@@ -57,9 +60,12 @@ def plan_pictures(
         output_format: `"keep"` leaves JPEG, PNG and WebP what they are and makes any other format PNG.
         cycle: whether translations translated back are saved too, as `name_cycle` beside `name`.
         existing: what to do about outputs that exist already: refuse, leave them out, or write over them.
+        processes: those that share the work out. Each looks for the outputs of its own part alone: the others may be
+            writing already.
 
     Returns:
-        `tuple`: the pictures to translate, in order, and the number of those left out because their output exists.
+        `tuple`: the pictures to translate, in order, and the number of those left out because their output exists;
+        of this process's part.
 
     Raises:
         ValueError: an input that does not exist or holds no pictures, two pictures for one output, an output that
@@ -75,11 +81,14 @@ def plan_pictures(
             for f in files
         ]
     _refuse_collisions(files)
+    everything = files
+    if processes is not None:
+        files = list(processes.share(files))
 
     present = [file for file in files if file.output.exists() or (file.cycle_output and file.cycle_output.exists())]
     if not present:
         return files, 0
-    sources = {os.path.realpath(file.source) for file in files}
+    sources = {os.path.realpath(file.source) for file in everything}
     for file in present:
         for target in _written(file):
             if os.path.realpath(target) in sources:
@@ -96,6 +105,24 @@ def plan_pictures(
     return files, 0
 
 
+def encode_picture(image: Image.Image, form: str) -> bytes:
+    """A picture's file, in memory.
+
+    Args:
+        image: the picture.
+        form: `"PNG"`, `"JPEG"` or `"WEBP"`.
+
+    Raises:
+        ValueError: the format cannot hold this picture.
+    """
+    encoded = io.BytesIO()
+    try:
+        image.save(encoded, format=form, **({} if form == "PNG" else {"quality": _QUALITY}))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"a picture of {image.width}x{image.height} cannot be saved as {form} ({error})") from error
+    return encoded.getvalue()
+
+
 def save_picture(image: Image.Image, path: Path) -> None:
     """Writes a picture whole or not at all; folders are made as needed.
 
@@ -107,19 +134,15 @@ def save_picture(image: Image.Image, path: Path) -> None:
         ValueError: the format cannot hold this picture.
         OSError: the file could not be written, for want of space for one.
     """
-    encoded = io.BytesIO()  # first in memory: what fails here is the picture's fault, what fails later is the disk's
-    form = _WRITABLE[path.suffix.lower()]
-    try:
-        image.save(encoded, format=form, **({} if form == "PNG" else {"quality": _QUALITY}))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{path}: a picture of {image.width}x{image.height} cannot be saved as {form} ({error})"
-        ) from error
+    try:  # first in memory: what fails here is the picture's fault, what fails later is the disk's
+        encoded = encode_picture(image, _WRITABLE[path.suffix.lower()])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(encoded.getbuffer())
+            file.write(encoded)
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(f"could not save {path}: {error.strerror or error}") from error

@@ -25,7 +25,7 @@
   };
 
   const arm = () => {
-    document.querySelector("#info")?.setAttribute("aria-live", "polite");
+    for (const status of document.querySelectorAll("#info, #clip-info, #report")) status.ariaLive = "polite";
     for (const group of document.querySelectorAll("fieldset:not([aria-label])")) {
       const title = group.querySelector("[data-testid=block-info]");
       if (title) group.ariaLabel = title.textContent.trim();

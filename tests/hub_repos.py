@@ -10,9 +10,22 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+import yaml
+
 
 _LARGE = re.compile(r"\.(safetensors|parquet|arrow|bin|pt|pth|ckpt|onnx|npy|npz|zip|gz|png|jpe?g|webp|gif|mp4)$")
 _LARGE_SIZE = 10_000_000
+_LICENCES = (
+    "apache-2.0",
+    "mit",
+    "cc0-1.0",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-4.0",
+    "openrail",
+    "other",
+    "unknown",
+)
 _PLACES = {"heads": "branches", "tags": "tags", "convert": "converts", "pr": "pullRequests"}
 
 
@@ -27,6 +40,37 @@ class HubError(Exception):
 def is_large(path: str, sample: bytes, size: int) -> bool:
     """Whether LFS keeps a file: the Hub reads `.gitattributes`, here it is fixed."""
     return bool(_LARGE.search(path)) or b"\0" in sample[:512] or size > _LARGE_SIZE
+
+
+def front_matter(card: str) -> Any:
+    """What stands between the lines `---` at a card's beginning."""
+    found = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
+    return yaml.safe_load(found[1]) if found else {}
+
+
+def card_faults(card: str, kind: str) -> list[str]:
+    """What the Hub would not take in a card's metadata; here some of its rules."""
+    try:
+        metadata = front_matter(card)
+    except yaml.YAMLError as error:
+        return [f"bad YAML: {error}"]
+    if not isinstance(metadata, dict):
+        return ["the metadata must be a mapping"]
+    faults = []
+    for licence in [metadata["license"]] if isinstance(metadata.get("license"), str) else metadata.get("license", []):
+        if licence not in _LICENCES:
+            faults.append(f'"license" must be one of {", ".join(_LICENCES)}')
+    for entry in metadata.get("model-index", []):
+        for result in entry["results"]:
+            if not {"type"} <= set(result["task"]) or not {"name", "type"} <= set(result["dataset"]):
+                faults.append('"model-index[0].results[0]" lacks a type or a name')
+            if not all({"type", "value"} <= set(metric) for metric in result["metrics"]):
+                faults.append('"model-index[0].results[0].metrics" lacks a type or a value')
+    if kind == "space":
+        faults += [f'"{key}" is required' for key in ("title", "sdk") if key not in metadata]
+        if len(metadata.get("short_description", "")) > 60:
+            faults.append('"short_description" length must be less than or equal to 60 characters long')
+    return faults
 
 
 class Blobs(dict[str, bytes]):
@@ -113,6 +157,8 @@ class Repo:
     private: bool = False
     gated: str | bool = False
     sdk: str | None = None
+    variables: dict[str, str] = field(default_factory=dict)  # a Space's
+    secrets: dict[str, str] = field(default_factory=dict)
     refs: dict[str, Commit] = field(default_factory=dict)  # by full names: "refs/heads/main"
     commits: dict[str, Commit] = field(default_factory=dict)  # of all refs, the oldest first
 
@@ -133,7 +179,12 @@ class Repo:
         commit = self.at(revision)
         siblings = [{"rfilename": path, **(file.facts if blobs else {})} for path, file in commit.files.items()]
         told = {"id": self.id, "private": self.private, "gated": self.gated, "sdk": self.sdk, "tags": []}
-        return told | {"sha": commit.oid, "lastModified": commit.date, "siblings": siblings}
+        card = (
+            {"cardData": front_matter(commit.files["README.md"].content.decode())}
+            if "README.md" in commit.files
+            else {}
+        )
+        return told | card | {"sha": commit.oid, "lastModified": commit.date, "siblings": siblings}
 
     def list_refs(self) -> dict[str, list[dict[str, str]]]:
         refs: dict[str, list[dict[str, str]]] = {name: [] for name in _PLACES.values()}

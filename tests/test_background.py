@@ -1,6 +1,8 @@
 """Pictures on white."""
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from cyclegan_hf.background import remove_background, remove_backgrounds, resolv
 
 
 pytest.importorskip("cv2", reason="needs OpenCV, the extra `background`")
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def portrait(width: int = 120, height: int = 150, seed: int = 0) -> tuple[Image.Image, np.ndarray]:
@@ -51,6 +54,18 @@ def test_the_result_is_the_same_each_time_and_whatever_opencv_drew_before() -> N
 @pytest.mark.parametrize("image", [Image.new("RGB", (60, 60), "gray"), Image.new("L", (5, 300), 90)])
 def test_a_picture_without_a_subject_stays_as_it_is(image: Image.Image) -> None:
     assert remove_background(image, "grabcut").tobytes() == image.convert("RGB").tobytes()
+
+
+def test_opencv_is_imported_before_its_threads_begin() -> None:
+    # Half imported by one thread, it is no module to another: pictures kept their background, on busy machines.
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom cyclegan_hf import background\n"
+        "pool = background.ThreadPoolExecutor\n"
+        "background.ThreadPoolExecutor = lambda **words: print('cv2' in sys.modules) or pool(**words)\n"
+        "background.remove_backgrounds([], 'grabcut', Path('cache'))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout == "True\n", result.stderr
 
 
 def test_results_are_kept_by_content(tmp_path: Path) -> None:

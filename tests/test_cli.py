@@ -6,18 +6,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from cyclegan_hf.cli import VERBS, _translate_each, main
+from cyclegan_hf.cli import VERBS, main
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.generator_unet import UnetGenerator
-from cyclegan_hf.picture_files import plan_pictures
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from tests.official_networks import Patch, randomized, save, small_resnet
 from tests.testing_utils import make_picture
@@ -206,25 +204,6 @@ def test_a_model_bound_to_its_size_needs_one(tmp_path: Path, capsys: Any) -> Non
     assert main(translate) == 2
     assert "pass `size=`" in capsys.readouterr().err
     assert main([*translate, "--size", "32"]) == 0
-
-
-def test_a_handful_of_pictures_is_in_memory_at_a_time_and_the_culprit_is_found(pictures: Path) -> None:
-    for index in range(20):
-        make_picture("B", index, 24 if index != 13 else 48).save(pictures / f"many{index:02d}.png")
-    files, _ = plan_pictures(["in/many*"], "out")
-    taken: list[int] = []
-
-    def run(images: list[Image.Image]) -> SimpleNamespace:
-        taken.append(len(images))
-        if any(image.width > 40 for image in images):
-            raise RuntimeError("not enough memory")
-        return SimpleNamespace(images=images, cycles=None, sizes=[(image.height, image.width) for image in images])
-
-    outcomes = list(_translate_each(run, files, batch_size=2))
-    assert [outcome for outcome in outcomes if not isinstance(outcome, ValueError)] == [False] * 19
-    assert [str(outcome) for outcome in outcomes if outcome] == ["in/many13.png: not enough memory"]
-    assert taken == [8, 8, *[1] * 8, 4]
-    assert len(files_under("out")) == 19
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline, PatchDiscriminator, convert_official_checkpoint
-from cyclegan_hf.conversion import _compared, load_official_network
+from cyclegan_hf.conversion_networks import _compared, load_official_network
 from cyclegan_hf.conversion_parity import official_output
 from tests.official_networks import Patch, Unet, randomized, save, small_resnet
 

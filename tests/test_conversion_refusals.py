@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from cyclegan_hf import ResnetGenerator, convert_official_checkpoint
-from cyclegan_hf.conversion import load_official_network
+from cyclegan_hf.conversion_networks import load_official_network
 from tests.official_networks import Patch, Pixel, Resnet, save, small_resnet
 
 

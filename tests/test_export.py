@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from cyclegan_hf.cli import main
 from cyclegan_hf.models.generator_encoder_decoder import EncoderDecoderGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.generator_unet import UnetGenerator
 from cyclegan_hf.models.generator_unet_maxpool import MaxPoolUnetGenerator
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+from tests.testing_utils import make_picture
 
 
 onnx = pytest.importorskip("onnx", reason="needs onnx, of the extra `export`")
@@ -175,3 +178,39 @@ def test_weights_that_are_not_the_files_are_refused(exported: Path) -> None:
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such folder"):
         export_onnx(tmp_path / "nothing")
+
+
+def test_the_command_writes_a_pipeline_with_graphs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = save_pipeline(tmp_path / "model", "conv_transpose", torch.float32).parent
+    assert main(["export", str(folder), "--output", str(tmp_path / "out")]) == 0
+    assert str(tmp_path / "out" / "generator_a2b" / GRAPH_NAME) in capsys.readouterr().out
+    exported = CycleGANPipeline.from_pretrained(tmp_path / "out", backend="onnx")
+    picture = make_picture("A", 0, 32)
+    expected = np.asarray(CycleGANPipeline.from_pretrained(folder)(picture).images[0]).astype(int)
+    assert np.abs(np.asarray(exported(picture).images[0]).astype(int) - expected).max() <= 1
+    assert not (folder / "generator_a2b" / GRAPH_NAME).exists()
+    assert main(["export", str(folder), "--output", str(folder)]) == 0  # beside its own weights, which stay
+    assert (folder / "generator_a2b" / GRAPH_NAME).exists()
+
+
+def test_openvinos_own_files(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="needs openvino, of the extra `export`")
+    folder = save_pipeline(tmp_path / "model").parent
+    assert main(["export", str(folder), "--output", str(tmp_path / "out"), "--format", "openvino"]) == 0
+    names = sorted(path.name for path in (tmp_path / "out" / "generator_a2b").iterdir())
+    assert names == ["config.json", WEIGHTS_NAME, "model.bin", "model.xml"]
+    picture = make_picture("A", 0, 48)
+    expected = np.asarray(CycleGANPipeline.from_pretrained(folder)(picture).images[0]).astype(int)
+    found = CycleGANPipeline.from_pretrained(tmp_path / "out", backend="openvino")(picture).images[0]
+    assert np.abs(np.asarray(found).astype(int) - expected).mean() < 2
+
+
+def test_what_cannot_be_exported_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = save_pipeline(tmp_path / "model", dtype=torch.float32)
+    weights = load_file(folder / WEIGHTS_NAME)
+    weights["conv_out.1.bias"].fill_(1e6)
+    save_file(weights, folder / WEIGHTS_NAME)
+    assert main(["export", str(folder.parent), "--output", str(tmp_path / "out")]) == 2
+    assert "is too large for half precision" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(["export", str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 2

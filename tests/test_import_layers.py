@@ -14,28 +14,69 @@ import cyclegan_hf
 ROOT = Path(__file__).resolve().parents[1]
 
 # What a part of the library may import from the others: `cli` stands on the jobs, they on the pipelines.
-CONVERSION = {"conversion", "conversion_files", "conversion_layout", "conversion_parity"}
-JOBS = {*CONVERSION, "evaluation", "export", "hub", "video", "background"}
+CONVERSION = {"conversion", "conversion_networks", "conversion_files", "conversion_layout", "conversion_parity"}
+HUB = {"hub", "hub_data", "hub_info", "hub_space"}
+TO_AND_FROM_THE_HUB = {"hub_errors", "hub_download", "hub_upload", "hub_card"}  # below the pipelines, which push too
+JOBS = {
+    *CONVERSION,
+    *HUB,
+    *TO_AND_FROM_THE_HUB,
+    "evaluation",
+    "export",
+    "export_pipeline",
+    "video",
+    "background",
+    "wheel",
+}
 MAY_IMPORT = {
     "errors": set(),
     "luma": set(),
     "image_io": {"errors"},
     "image_processor": {"image_io", "luma"},
-    "models": set(),
+    "hub_errors": {"errors"},
+    "hub_download": {"hub_errors"},
+    "hub_upload": {"hub_errors"},
+    "hub_card": {"errors"},
+    "models": {"hub_card", "hub_download", "hub_upload"},
     "losses": {"luma"},
     "metrics": {"luma"},
-    "pipelines": {"errors", "image_io", "image_processor", "models"},
+    "pipelines": {
+        *("conversion_files", "conversion_networks", "errors", "image_io", "image_processor", "models", "saved_files"),
+        *TO_AND_FROM_THE_HUB,
+    },
     **dict.fromkeys(
-        JOBS, {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines"} | JOBS
+        JOBS,
+        {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines", "saved_files"} | JOBS,
     ),
     "background": {"image_io", "picture_files"},
+    "evaluation": {
+        *("errors", "image_io", "image_processor", "losses", "metrics", "models", "picture_files", "pipelines"),
+        "saved_files",
+    },
     "conversion_files": set(),
+    "conversion_networks": {"conversion_files", "conversion_layout", "conversion_parity", "models"},
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models
-    "picture_files": set(),
+    "hub_data": {"errors", "hub_upload", "image_io", "picture_files"},
+    "picture_files": {"processes"},
+    "processes": {"errors"},
+    "bulk": {"errors", "image_io", "picture_files", "processes"},
+    "bulk_source": {"errors", "processes"},
+    "bulk_shards": {"errors"},
+    "bulk_datasets": {"bulk", "bulk_shards", "bulk_source", "errors", "picture_files", "processes"},
+    "saved_files": {"errors"},
+    "wheel": set(),
+    "cli_hub": HUB,
     "cli_arguments": set(),
+    "cli_evaluate": {"cli_arguments", "evaluation"},
+    "cli_export": {"export_pipeline"},
     "cli": {
+        "bulk",
+        "bulk_datasets",
         "cli_arguments",
+        "cli_hub",
+        "cli_evaluate",
+        "cli_export",
         "errors",
         "image_io",
         "image_processor",
@@ -43,12 +84,13 @@ MAY_IMPORT = {
         "models",
         "picture_files",
         "pipelines",
+        "processes",
     }
     | JOBS,
 }
 
 # What several architectures share. Any other module of `models` is an architecture, and these are all it may import.
-MODEL_BLOCKS = {"checks", "layers", "attention", "vector_quantizer", "outputs", "initialization"}
+MODEL_BLOCKS = {"checks", "layers", "attention", "vector_quantizer", "outputs", "initialization", "publishing"}
 
 # Other packages.
 NOWHERE = {"transformers", "torchvision"}

@@ -1,69 +1,139 @@
-"""The model card that a run writes beside its weights."""
+"""The model card that a run writes beside its weights, and the same facts for programs."""
 
+import functools
+import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCardData
+from huggingface_hub import HfApi
 
+from cyclegan_hf.hub_card import PLACEHOLDER, CardFacts, pipeline_card, published_card
+from cyclegan_hf.saved_files import read_json
 from training.config import TrainConfig
 from training.data.notation import hub_ids
+from training.samples import save_card_grids
 
 
-def model_card(config: TrainConfig, facts: dict[str, Any], counts: dict[str, int | None]) -> str:
+FACTS_NAME = "training.json"
+_FACTS = (
+    *("step", "epoch", "seconds", "pictures", "batch_pictures", "seed", "mixed_precision", "num_processes", "device"),
+    *("hardware", "threads", "compile", "parameters", "torch", "cyclegan_hf"),
+)
+
+
+def write_card(
+    folder: Path,
+    config: TrainConfig,
+    facts: dict[str, Any],
+    counts: dict[str, int | None],
+    signals: dict[str, str] | None,
+) -> None:
+    """Write the card, the recipe without places, and `training.json`.
+
+    Args:
+        folder: Where to.
+        config: The resolved configuration.
+        facts: What the checkpoint records of the run: step, seconds, precision, device, versions.
+        counts: Training pictures of domains `"a"` and `"b"`, where they are known.
+        signals: What the detectors of known failures see at present.
+    """
+    (folder / "README.md").write_text(model_card(config, facts, counts, signals), encoding="utf-8")
+    (folder / "recipe.yaml").write_text(config.without_places().to_yaml(), encoding="utf-8")
+    told = {name: facts[name] for name in _FACTS if name in facts}
+    (folder / FACTS_NAME).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def complete_card(folder: Path, config: TrainConfig, pipeline: Any, pictures: dict[str, list[Path]]) -> None:
+    """Draw the sample grids, and put them and the figures of `metrics.json` into the card.
+
+    Args:
+        folder: The finished pipeline's, with its card.
+        config: The resolved configuration.
+        pipeline: Translates.
+        pictures: The files that the grids of `"a2b"` and `"b2a"` show.
+    """
+    save_card_grids(pipeline, pictures, folder, max(map(max, config.data.load_sizes)))
+    card = folder / "README.md"
+    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else None
+    text = published_card(
+        card.read_text(encoding="utf-8"),
+        PLACEHOLDER,
+        metrics=metrics,
+        grids=sorted(path.name for path in folder.glob("grid*.jpg")),
+        domains=(config.data.domain_a, config.data.domain_b),
+    )
+    card.write_text(text, encoding="utf-8")
+
+
+def model_card(
+    config: TrainConfig, facts: dict[str, Any], counts: dict[str, int | None], signals: dict[str, str] | None = None
+) -> str:
     """The card as Markdown with metadata: what the model translates, how it was trained, how to use it.
 
-    The metadata (Hub documentation, "Model Cards") name data sets and a model that the run started from where they are
-    on the Hub; folders of this machine are not named. The licence is left to whoever publishes the model, as a comment
-    there says: it depends on the pictures.
+    Data sets and a model that the run started from are named where they are on the Hub; folders of this machine are
+    not. The licence is left to whoever publishes the model, as a comment in the metadata says: it depends on the
+    pictures.
 
     Args:
         config: The resolved configuration.
         facts: What the checkpoint records of the run: step, seconds, precision, device, versions.
         counts: Training pictures of domains `"a"` and `"b"`, where they are known.
+        signals: What the detectors of known failures see at present; unset, nobody looked.
     """
-    a, b = config.data.domain_a, config.data.domain_b
-    run = config.run
-    data = ModelCardData(
-        library_name="cyclegan_hf",
-        pipeline_tag="image-to-image",
-        datasets=hub_ids(config.data.a, config.data.b) or None,
-        base_model=next(iter(_hub_ids(run.warm_start)), None),
-        tags=["cyclegan", "image-to-image", "diffusers", "unpaired-image-translation"],
+    data, run, losses, optimizer = config.data, config.run, config.losses, config.optimizer
+    a, b = data.domain_a, data.domain_b
+    datasets = hub_ids(data.a, data.b)
+    licence = config.hub.hub_data_license or (_license(datasets[0]) if datasets else None)
+    pictures = run.train_batch_size * run.gradient_accumulation_steps * facts["num_processes"]
+    hardware = f"{facts['num_processes']} × {facts.get('hardware', facts['device'])} ({facts['threads']} threads)"
+    rows = {
+        "generators": _network(config.generator, facts, "generator_a2b"),
+        "discriminators": _network(config.discriminator, facts, "discriminator_b"),
+        "pictures": f"{_number(counts['a'])} of {a}, {_number(counts['b'])} of {b}",
+        "data": f"{', '.join(datasets) or 'folders of the author'}; licence: {licence or 'not stated'}",
+        "crops": f"{data.image_size} × {data.image_size} pixels, loaded at {data.load_size[0]} to {data.load_size[1]}",
+        "trained": f"{facts['step']} steps of {pictures}",
+        "weights": f"average with decay {config.ema.decay}" if config.ema.decay else "as trained, without an average",
+        "losses": f"{losses.adversarial}, cycle {losses.lambda_a:g} / {losses.lambda_b:g}, identity "
+        f"{losses.lambda_identity:g} of these",
+        "optimiser": f"Adam {optimizer.learning_rate:g} ({optimizer.adam_beta1:g}, {optimizer.adam_beta2:g}), "
+        f"{config.lr_scheduler.type} rate",
+        "compute": f"{facts['seconds'] / 3600:.2f} hours on {hardware}",
+        "precision": facts["mixed_precision"].replace("no", "fp32"),
+        "software": f"cyclegan_hf {facts['cyclegan_hf']}, torch {facts['torch']}, seed {run.seed}",
+    }
+    return pipeline_card(
+        CardFacts(
+            domain_a=a,
+            domain_b=b,
+            rows=rows,
+            notes="`recipe.yaml` beside this card holds every setting.\n",
+            signals=signals,
+            datasets=datasets,
+            base_model=next(iter(_hub_ids(run.warm_start)), None),
+            license=config.hub.hub_license,
+        )
     )
-    generator = ", ".join(f"{key}={value}" for key, value in config.generator.items() if key != "_class_name")
-    average = f"average with decay {config.ema.decay}" if config.ema.decay else "none: the weights as trained"
-    hours = facts["seconds"] / 3600
-    return f"""---
-{data.to_yaml()}
-# license: yours to add; it depends on the pictures that this model was trained on
----
 
-# {a} ↔ {b}
 
-A CycleGAN ([Zhu et al. 2017](https://arxiv.org/abs/1703.10593)) that translates pictures of *{a}* into *{b}* and back, trained on unpaired pictures with
-`cyclegan_hf`.
+def _number(count: int | None) -> str:
+    return "an unknown number" if count is None else f"{count:,}"
 
-```python
-from cyclegan_hf import CycleGANPipeline
 
-pipe = CycleGANPipeline.from_pretrained("path/or/hub-id/of/this/model")
-image = pipe("photo.jpg", direction="{a}2{b}").images[0]
-```
+def _network(block: dict[str, Any], facts: dict[str, Any], name: str) -> str:
+    arguments = ", ".join(f"{key}={value}" for key, value in block.items() if key != "_class_name")
+    count = facts.get("parameters", {}).get(name)
+    return f"{block['_class_name']}({arguments}){f', {count:,} parameters each' if count else ''}"
 
-| | |
-|---|---|
-| generators | {config.generator["_class_name"]}({generator}) |
-| pictures | {counts["a"] or "an unknown number"} of {a}, {counts["b"] or "an unknown number"} of {b} |
-| crops | {config.data.image_size} × {config.data.image_size} pixels, loaded at {config.data.load_size[0]} to {config.data.load_size[1]} |
-| trained | {facts["step"]} steps of {run.train_batch_size * run.gradient_accumulation_steps * facts["num_processes"]} |
-| weights | {average} |
-| losses | {config.losses.adversarial}, cycle {config.losses.lambda_a:g} / {config.losses.lambda_b:g}, identity {config.losses.lambda_identity:g} of these |
-| optimiser | Adam {config.optimizer.learning_rate:g} ({config.optimizer.adam_beta1:g}, {config.optimizer.adam_beta2:g}), {config.lr_scheduler.type} rate |
-| compute | {hours:.2f} hours on {facts["num_processes"]} × {facts["device"]} ({facts["threads"]} threads), {facts["mixed_precision"].replace("no", "fp32")} |
-| software | cyclegan_hf {facts["cyclegan_hf"]}, torch {facts["torch"]}, seed {run.seed} |
 
-`recipe.yaml` beside this card holds every setting.
-"""  # noqa: E501
+@functools.cache
+def _license(dataset: str) -> str | None:
+    """What a data set's card on the Hub says; unknown where the Hub does not answer at once."""
+    try:
+        card = HfApi().dataset_info(dataset, timeout=5).card_data
+    except Exception:  # no connection, no such data set, a card that cannot be read: a card is no reason to stop
+        return None
+    return str(card.license) if card and card.license else None
 
 
 def _hub_ids(*sources: str | None) -> list[str]:

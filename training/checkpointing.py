@@ -175,9 +175,18 @@ def remove_leftovers(output_dir: Path, begins: bool = False) -> None:
         output_dir: The run's folder.
         begins: The run starts from nothing: the best of one that was killed before its first checkpoint goes too.
     """
-    if begins and (output_dir / BEST_FOLDER).exists():
-        shutil.rmtree(output_dir / BEST_FOLDER)
-    for pattern in (".checkpoint-*.tmp", f".{BEST_FOLDER}.*.tmp", f".{output_dir.name}.*.tmp"):
+    best, fresh = output_dir / BEST_FOLDER, output_dir / f".{BEST_FOLDER}.fresh.tmp"
+    if fresh.exists() and not best.exists():  # killed when the old one had gone and the new one had not come
+        fresh.rename(best)
+    if begins and best.exists():
+        shutil.rmtree(best)
+    for pattern in (
+        ".checkpoint-*.tmp",
+        ".push-*.tmp",
+        f".{BEST_FOLDER}.*.tmp",
+        f"..{BEST_FOLDER}.*.tmp",
+        f".{output_dir.name}.*.tmp",
+    ):
         for folder in output_dir.glob(pattern):
             shutil.rmtree(folder)
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,13 +15,21 @@ from training.data.sources import Sources
 logger = logging.getLogger(__name__)
 
 
-def cores_of_this_process() -> int:
-    """The processor cores that this process may use, shared out among the processes of this machine."""
+def hardware_name(device: torch.device) -> str:
+    """What a device is called: a GPU's name, or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows do not have it
-        cores = os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux, or an ARM processor
+        return platform.processor() or platform.machine()
+
+
+def inventory(device: torch.device, networks: Any) -> dict[str, Any]:
+    """What computes, and what is computed: the hardware's name, and each network's parameters."""
+    counts = {name: sum(part.numel() for part in network.parameters()) for name, network in vars(networks).items()}
+    return {"hardware": hardware_name(device), "parameters": counts}
 
 
 def circumstances(config: TrainConfig, accelerator: Any, sources: Sources, batch_pictures: int) -> dict[str, Any]:
@@ -60,20 +69,6 @@ def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 value,
                 before[name],
             )
-
-
-def warn_of_a_lonely_process(num_processes: int) -> None:
-    """Say so where `accelerate launch` was asked for several processes and started one.
-
-    On processors it does so silently (accelerate 1.15) unless it is told `--multi_gpu`. What gives it away: it names
-    an address for the processes to meet at, and no number of them.
-    """
-    launched = "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ
-    if num_processes == 1 and launched and "WORLD_SIZE" not in os.environ:
-        logger.warning(
-            "The launch asked for several processes and started one. On processors, `accelerate launch --multi_gpu "
-            "--num_processes N` and `torchrun --nproc_per_node N` start N."
-        )
 
 
 def in_words(length: int | None) -> str:

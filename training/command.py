@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from cyclegan_hf.cli_arguments import without_box
-from cyclegan_hf.pipelines.storage import INDEX_NAME
+from cyclegan_hf.saved_files import INDEX_NAME
 from training.checkpointing import CONFIG_NAME, STAGES_NAME, STATE_FOLDER, checkpoint_folders, find_checkpoint
 from training.config import TrainConfig, recipe_path
 

@@ -15,6 +15,7 @@ import tyro
 import yaml
 
 from training.data.config import DataConfig
+from training.hub_config import HubConfig
 from training.limits import check_least
 from training.strict_yaml import build, parse, plain
 
@@ -48,6 +49,8 @@ class RunConfig:
     """Memory layout of the networks and pictures: channels innermost."""
     num_threads: int | None = None
     """Processor threads of each process (`accelerate launch` leaves one); unset, the cores are shared out."""
+    ddp_timeout: int = 1800
+    """Seconds that a process waits for the others before the run ends: longer than an evaluation and a save take."""
     seed: int = 0
     """Seed of the initialisation, the shuffles, the augmentation and the pools."""
     image_pool_size: int = 50
@@ -75,13 +78,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         positive = [
             *("num_train_epochs", "max_train_steps", "steps_per_epoch", "train_batch_size"),
-            *(
-                "gradient_accumulation_steps",
-                "num_threads",
-                "logging_steps",
-                "num_validation_images",
-                "checkpoints_total_limit",
-            ),
+            *("gradient_accumulation_steps", "num_threads", "ddp_timeout", "logging_steps", "num_validation_images"),
+            "checkpoints_total_limit",
         ]
         check_least(self, "", dict.fromkeys(positive, 1))
         natural = ["seed", "image_pool_size", "validation_steps", "checkpointing_steps"]
@@ -239,12 +237,17 @@ class InitConfig:
 
 @dataclass(kw_only=True)
 class EvaluationConfig:
-    """Scores of the translations in training: they choose `best/` and feed `lr_scheduler.type: plateau`."""
+    """Scores of the translations in training: they choose `best/`, feed `lr_scheduler.type: plateau`, end a run."""
 
     epochs: int = 0
     """Epochs between two evaluations, and one after the last step; 0 is off."""
-    metric: Literal["swd", "gms"] = "swd"
-    """Lower is better: sliced Wasserstein distance (needs nothing), or sqrt(FID / IS) (needs `inception`)."""
+    steps: int = 0
+    """The same in steps, instead of `epochs`; 0 is off."""
+    metric: Literal["swd", "gms", "fid", "kid"] = "swd"
+    """Lower is better: sliced Wasserstein distance (needs nothing), or sqrt(FID / IS), FID or KID (need
+    `inception`)."""
+    patience: int | None = None
+    """Evaluations without a better one after which the run ends; unset, it goes on to its last step."""
     split: Literal["test", "validation"] = "test"
     """Whose pictures are translated and scored. The best by the test pictures has an optimistic figure there."""
     num_images: int = 100
@@ -252,12 +255,18 @@ class EvaluationConfig:
     image_size: int | None = None
     """Height and width of the pictures that are scored; unset, those of training."""
     inception: str | None = None
-    """TorchScript file for `gms`: pictures `(B, 3, H, W)` in [0, 1] to features and logits."""
+    """Feature network for `gms`, `fid` and `kid`: `auto` fetches the published weights of FID's Inception (96 MB), or
+    their file, or any network's TorchScript: pictures `(B, 3, H, W)` in [0, 1] to features and logits."""
     initial: bool = False
     """Score the weights that the run starts from too."""
 
     def __post_init__(self) -> None:
-        check_least(self, "evaluation.", {"epochs": 0, "num_images": 2, "image_size": 1})
+        least = {"epochs": 0, "steps": 0, "patience": 1, "num_images": 2, "image_size": 1}
+        check_least(self, "evaluation.", least)
+        if self.epochs and self.steps:
+            raise ValueError(
+                f"`evaluation.epochs` and `evaluation.steps` exclude one another, got {self.epochs} and {self.steps}."
+            )
 
 
 @dataclass(kw_only=True)
@@ -272,7 +281,7 @@ class StageConfig:
     """`evaluation.epochs` of each stage."""
     seed: int | None = None
     """Seed of the first stage, from which the others' are drawn; unset, `seed`."""
-    metric: Literal["swd", "gms"] = "swd"
+    metric: Literal["swd", "gms", "fid", "kid"] = "swd"
     """What the best is chosen by; see `evaluation.metric`."""
     keep_start: bool = False
     """From the second stage on, the weights that a stage starts from are a candidate too."""
@@ -314,6 +323,7 @@ class TrainConfig:
     init: InitConfig = field(default_factory=InitConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     stages: StageConfig = field(default_factory=StageConfig)
+    hub: Annotated[HubConfig, tyro.conf.arg(name="")] = field(default_factory=HubConfig)
     generator: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=_resnet)
     """Both generators, as a `config.json` fragment: `_class_name` and arguments."""
     generator_b2a: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
@@ -355,7 +365,7 @@ class TrainConfig:
         )
         data = dataclasses.replace(self.data, a=None, b=None, test_a=None, test_b=None)
         evaluation = dataclasses.replace(self.evaluation, inception=None)
-        return dataclasses.replace(self, run=run, data=data, evaluation=evaluation)
+        return dataclasses.replace(self, run=run, data=data, evaluation=evaluation, hub=HubConfig())
 
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `from_yaml` reads back."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
-from cyclegan_hf.image_processor import ImageProcessor
-from cyclegan_hf.metrics.gms import gms
-from cyclegan_hf.metrics.inception import fid, inception_features, inception_score, load_feature_network
-from cyclegan_hf.metrics.sliced_wasserstein import patch_descriptors, sliced_wasserstein
-from training.config import TrainConfig
+from cyclegan_hf.evaluation import evaluator as library
+from cyclegan_hf.evaluation.describe import SMALLEST
+from cyclegan_hf.evaluation.evaluator import Settings
+from cyclegan_hf.evaluation.networks import on_device, published_weights
+from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, spread
+from cyclegan_hf.metrics.inception import load_feature_network
+from cyclegan_hf.metrics.weights import file_hash
+from training.config import EvaluationConfig, TrainConfig
 from training.data.config import DataConfig
 from training.data.pictures import Picture, open_picture
 from training.data.sources import Sources
@@ -26,16 +29,9 @@ from training.data.transforms import plain
 logger = logging.getLogger(__name__)
 
 CHUNK = 8
-"""Pictures at a time. Fixed: the places of the patches that `swd` compares are drawn chunk by chunk."""
-SMALLEST = 25
-"""Pixels that `swd` needs: a 7×7 patch on the third level of the pyramid."""
-
-
-def spread(files: Sequence[Picture], count: int) -> list[Picture]:
-    """At most `count` of the files, evenly spaced."""
-    if len(files) <= count:
-        return list(files)
-    return [files[int(place)] for place in np.linspace(0, len(files) - 1, count)]
+"""Pictures at a time."""
+OF_FEATURES = ("gms", "fid", "kid")
+"""Metrics that need a feature network."""
 
 
 def has_split(sources: Sources, name: str) -> bool:
@@ -60,88 +56,85 @@ def chunks(
         yield chunk
 
 
-def as_tensors(images: list[Image.Image], processor: ImageProcessor) -> torch.Tensor:
-    """Pictures of one size as `(B, C, H, W)` in [0, 1], with their domain's channels."""
-    arrays = np.stack([processor.to_array(image) for image in images])
-    return torch.stack(processor.postprocess(arrays, output_type="pt"))
-
-
 class Evaluator:
     """Scores a pipeline in both directions: translations of a split against real training pictures of the target.
 
     Args:
         config: The run's configuration.
         sources: The run's pictures.
+        device: Where the feature network computes.
+        autocast: The arithmetic of the translations.
 
     Raises:
         ValueError: If the feature network cannot be read; the rest is `check_evaluation`'s.
     """
 
-    def __init__(self, config: TrainConfig, sources: Sources) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        sources: Sources,
+        device: torch.device | str = "cpu",
+        autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+    ) -> None:
         self.config = config.evaluation
-        self.data = config.data
+        data = config.data
         if size := self.config.image_size:
-            self.data = dataclasses.replace(
-                config.data, image_size=size, load_size=(size, size), image_size_b=None, load_size_b=None
+            data = dataclasses.replace(
+                data, image_size=size, load_size=(size, size), image_size_b=None, load_size_b=None
             )
+        self.image_sizes = data.image_sizes
         self.split = _available_split(self.config.split, sources)
         if self.split != self.config.split:
             logger.warning("No %s pictures of both domains: the %s ones are scored.", self.config.split, self.split)
         count = self.config.num_images
-        self.inputs = {key: spread(files, count) for key, files in getattr(sources, self.split).items()}
-        self.references = {key: spread(files, count) for key, files in sources.train.items()}
-        if self.config.metric == "gms":
-            self.network = load_feature_network(str(self.config.inception))
-        self._targets: dict[str, list[torch.Tensor]] = {}
+        inputs = {key: spread(files, count) for key, files in getattr(sources, self.split).items()}
+        references = {key: spread(files, count) for key, files in sources.train.items()}
+        pictures = Pictures(
+            {key: PictureSet(files, f"{self.split} pictures of {key}") for key, files in inputs.items()},
+            {key: PictureSet(files, f"training pictures of {key}") for key, files in references.items()},
+            lambda picture, key: plain(open_picture(picture), data, "ab".index(key)),
+            "as in training, without chance",
+            {key: references[key] != inputs[key] for key in inputs},
+        )
+        network = None
+        if self.config.metric in OF_FEATURES:
+            self.network_file = _network_file(self.config)
+            network = on_device(load_feature_network(self.network_file), device)
+        settings = Settings(batch_size=CHUNK, cycle=False, identity=False, signs=False)
+        self.evaluator = library.Evaluator(pictures, settings, network, autocast=autocast)
 
     def __call__(self, pipeline: Any) -> dict[str, Any]:
         """Score a pipeline.
 
         Returns:
-            The metric's mean over the directions under its name, and under `"a2b"` and `"b2a"` all figures of each:
-            `swd`, or `gms`, `fid`, `inception_score` and `inception_score_std`. Lower is better, but for the score.
+            The metric's mean over the directions under its name, and under `"a2b"` and `"b2a"` all figures of each,
+            as `cyclegan_hf.evaluation.figures` has them.
         """
-        pipeline.set_progress_bar_config(disable=True)
-        processors = {"a": pipeline.image_processor_a, "b": pipeline.image_processor_b}
         scores: dict[str, Any] = {}
-        # Pictures come in one size only, but not in that of the training's batches: not worth compiling for.
-        with torch.compiler.set_stance("force_eager"):
-            for source, target in (("a", "b"), ("b", "a")):
-                if target not in self._targets:
-                    real = chunks(self.references[target], self.data, target)
-                    self._targets[target] = self._describe(as_tensors(chunk, processors[target]) for chunk in real)
-                direction = f"{source}2{target}"
-                inputs = chunks(self.inputs[source], self.data, source)
-                described = self._describe(_translated(pipeline, chunk, direction) for chunk in inputs)
-                scores[direction] = self._compare(described, self._targets[target])
+        for way, found in self.evaluator(pipeline).items():
+            scores[way] = {name: value for name, value in found.figures.items() if isinstance(value, float)}
         metric = self.config.metric
         return {metric: (scores["a2b"][metric] + scores["b2a"][metric]) / 2} | scores
 
     def protocol(self) -> dict[str, Any]:
         """How the figures came about, for `metrics.json`."""
+        pictures, sets = self.evaluator.pictures, self.evaluator.settings.sets
+        network = None
+        if self.config.metric in OF_FEATURES:
+            network = {"name": self.network_file.name, "sha256": file_hash(self.network_file)}
         return {
             "metric": self.config.metric,
             "split": self.split,
-            "pictures": {key: len(files) for key, files in self.inputs.items()},
+            "pictures": {key: len(one.files) for key, one in pictures.inputs.items()},
             "reference": "train",
-            "reference_pictures": {key: len(files) for key, files in self.references.items()},
-            "image_size": list(self.data.image_sizes),
+            "reference_pictures": {key: len(one.files) for key, one in pictures.references.items()},
+            "image_size": list(self.image_sizes),
+            "resize": pictures.resize,
+            "rounding": self.evaluator.settings.rounding,
+            "seed": sets.seed,
+            "swd": {name: getattr(sets, name) for name in ("levels", "patches", "projections", "repeats")},
+            "feature_network": network,
         }
-
-    def _describe(self, batches: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-        """What the metric compares, of all batches together."""
-        if self.config.metric == "gms":
-            return list(inception_features(batches, self.network))
-        described = [patch_descriptors(batch, seed=index) for index, batch in enumerate(batches)]
-        return [torch.cat(level) for level in zip(*described, strict=True)]
-
-    def _compare(self, ours: list[torch.Tensor], target: list[torch.Tensor]) -> dict[str, float]:
-        if self.config.metric == "gms":
-            distance, (score, deviation) = fid(ours[0], target[0]), inception_score(ours[1])
-            figures = {"fid": distance, "inception_score": score, "inception_score_std": deviation}
-            return {"gms": gms(distance, score)} | figures
-        levels = [sliced_wasserstein(mine, theirs) for mine, theirs in zip(ours, target, strict=True)]
-        return {"swd": sum(levels) / len(levels)}
 
 
 def check_evaluation(config: TrainConfig, sources: Sources, group: str = "evaluation") -> None:
@@ -156,12 +149,17 @@ def check_evaluation(config: TrainConfig, sources: Sources, group: str = "evalua
         ValueError: If the metric cannot be computed, or if nothing feeds `lr_scheduler.type: plateau`.
     """
     evaluation = config.evaluation
-    if config.lr_scheduler.type == "plateau" and not evaluation.epochs:
-        raise ValueError(
-            "`lr_scheduler.type: plateau` follows the evaluation's metric: `evaluation.epochs` must be at least 1, "
-            "got 0."
-        )
-    if not (evaluation.epochs or evaluation.initial):
+    again_and_again = evaluation.epochs or evaluation.steps
+    for setting, asked in (
+        ("lr_scheduler.type: plateau", config.lr_scheduler.type == "plateau"),
+        ("evaluation.patience", evaluation.patience is not None),
+    ):
+        if asked and not again_and_again:
+            raise ValueError(
+                f"`{setting}` follows the evaluation's metric: `evaluation.epochs` must be at least 1, got 0 (or "
+                "`evaluation.steps`)."
+            )
+    if not (again_and_again or evaluation.initial):
         return
     if evaluation.split == "validation" and not has_split(sources, "validation"):
         raise ValueError("`evaluation.split: validation` needs validation pictures: set `data.validation_share`.")
@@ -174,13 +172,10 @@ def check_evaluation(config: TrainConfig, sources: Sources, group: str = "evalua
                 f"`{group}.metric: swd` needs pictures of at least {SMALLEST} pixels, got {side}: set "
                 "`evaluation.image_size`."
             )
-        case "gms" if evaluation.inception is None or not Path(evaluation.inception).is_file():
-            raise ValueError(
-                f"`{group}.metric: gms` needs the file of a feature network as `evaluation.inception`, got "
-                f"{evaluation.inception}; `--{group}.metric swd` needs none."
-            )
-        case "gms" if fewest < 2:
-            raise ValueError(f"`{group}.metric: gms` needs at least 2 pictures of each domain, got {fewest}.")
+        case "gms" | "fid" | "kid" as metric:
+            if fewest < 2:
+                raise ValueError(f"`{group}.metric: {metric}` needs at least 2 pictures of each domain, got {fewest}.")
+            _network_file(evaluation, group)
 
 
 def _available_split(wanted: str, sources: Sources) -> str:
@@ -188,5 +183,16 @@ def _available_split(wanted: str, sources: Sources) -> str:
     return next(name for name in (wanted, "validation", "train") if has_split(sources, name))
 
 
-def _translated(pipeline: Any, images: list[Image.Image], direction: str) -> torch.Tensor:
-    return torch.stack(pipeline(images, direction=direction, batch_size=len(images), output_type="pt").images)
+def _network_file(evaluation: EvaluationConfig, group: str = "evaluation") -> Path:
+    """The feature network's file; fetched where it is to be."""
+    if evaluation.inception == "auto":
+        try:
+            return published_weights()
+        except OSError as error:
+            raise ValueError(f"`{group}.metric: {evaluation.metric}`: {error}") from error
+    if evaluation.inception is None or not Path(evaluation.inception).is_file():
+        raise ValueError(
+            f"`{group}.metric: {evaluation.metric}` needs the file of a feature network as `evaluation.inception`, or "
+            f"auto to fetch the published one, got {evaluation.inception}; `--{group}.metric swd` needs none."
+        )
+    return Path(evaluation.inception)

@@ -1,6 +1,9 @@
 """Ctrl-C and SIGTERM (a preempted machine, a scheduler's time limit) as a request that the training loop answers."""
 
+import atexit
+import functools
 import logging
+import multiprocessing
 import signal
 import time
 from types import FrameType, TracebackType
@@ -82,3 +85,20 @@ def leave_signals_to_the_main_process(worker: int) -> None:
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+@functools.cache  # once a process
+def end_workers_at_exit() -> None:
+    """Call it before a loader starts: workers that are still there when the program ends are then ended too.
+
+    Python sends them a SIGTERM, which they ignore, and would wait for them for ever. What is registered last is
+    called first.
+    """
+    atexit.register(_kill_workers)
+
+
+def _kill_workers() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes an ended worker for a fault
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()

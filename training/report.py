@@ -1,20 +1,25 @@
-"""What a run says of itself at its end: `report.md`, and `metrics.json` where it was evaluated."""
+"""What a run says of itself at its end: `report.md`, `losses.json`, and `metrics.json` where it was evaluated."""
 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from training.checkpointing import BEST_FOLDER, METRICS_NAME
-from training.config import TrainConfig
+from training.config import EvaluationConfig, TrainConfig
 from training.epochs import summary
 from training.evaluation import has_split
 from training.signals import Signals
+from training.tracking import read_epochs
 from training.watch import Watch
 
 
+logger = logging.getLogger(__name__)
+
 REPORT_NAME = "report.md"
+LOSSES_NAME = "losses.json"
 
 _SELECTION = {
     "test": "the best evaluated checkpoint by the test pictures: selecting on the test set, so its figures are "
@@ -58,10 +63,32 @@ def read_best(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def out_of_patience(config: EvaluationConfig, folder: Path, step: int) -> bool:
+    """Whether so many evaluations have brought nothing better that the run is to end.
+
+    Reads what the run has recorded, so that it says the same after a resume.
+
+    Args:
+        config: Says how many.
+        folder: The run's.
+        step: Of the newest evaluation, which is not recorded yet.
+    """
+    best = read_best(folder)
+    if config.patience is None or best is None:
+        return False
+    earlier = [line["step"] for line in read_epochs(folder) if "evaluation" in line]
+    since = [number for number in {*earlier, step} if number > best["step"]]
+    if len(since) < config.patience:
+        return False
+    metric = best["protocol"]["metric"]
+    logger.info("Ends at step %d: no better %s since step %d (%.4g).", step, metric, best["step"], best[metric])
+    return True
+
+
 def write_report(
     folder: Path, config: TrainConfig, watch: Watch, epochs: list[dict[str, Any]], step: int, pipeline: Any
 ) -> None:
-    """Write `report.md`, and `metrics.json` of the weights as they are where the run was evaluated.
+    """Write `report.md`, `losses.json`, and `metrics.json` of the weights as they are where the run was evaluated.
 
     Args:
         folder: Where to.
@@ -75,11 +102,13 @@ def write_report(
     losses = {split: last[split] for split in ("train", "validation") if split in last}
     if has_split(watch.sources, "test"):
         losses["test"] = summary(watch.losses("test", step, pipeline), config.losses, step)
+    write_json(folder / LOSSES_NAME, losses)
     best = read_best(Path(config.run.output_dir))
     (folder / REPORT_NAME).write_text(report(config, losses, epochs, best, watch.signals), encoding="utf-8")
     if "evaluation" in last and watch.evaluator is not None:
         document = metrics_document(watch.protocol(), last["evaluation"], step, last["epoch"], selected=False)
-        write_json(folder / METRICS_NAME, document | {"signals": watch.signals.present()})
+        kept = {key: value for key, value in (best or {}).items() if key != "protocol"}
+        write_json(folder / METRICS_NAME, document | {"signals": watch.signals.present(), "best": kept})
 
 
 def report(
@@ -134,7 +163,15 @@ def report(
             figures = " | ".join(f"{number:.4g}" for number in numbers)
             mark = "best" if line["step"] == best["step"] else ""
             lines.append(f"| {line['epoch']} | {line['step']} | {figures} | {mark} |")
-        lines += ["", f"`{BEST_FOLDER}/` holds {best['protocol']['selection']}.", ""]
+        last = evaluated[-1]
+        lines += [
+            "",
+            f"Last: {last['evaluation'][metric]:.4g} (step {last['step']}). Best: {best[metric]:.4g} (step "
+            f"{best['step']}). Quote both: the best of many evaluations is lucky too.",
+            "",
+            f"`{BEST_FOLDER}/` holds {best['protocol']['selection']}.",
+            "",
+        ]
     present = signals.present()
     lines += ["## Warning signs", ""]
     lines += [f"- {key}: {message}." for key, message in present.items()]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from cyclegan_hf.picture_files import save_picture
@@ -115,3 +116,12 @@ def save_grids(
         save_picture(grid, folder / f"{step:07d}-{direction}.png")
         grids[direction] = np.asarray(grid)
     return grids
+
+
+def save_card_grids(pipeline: CycleGANPipeline, pictures: dict[str, list[Path]], folder: Path, cell: int) -> None:
+    """Draw the grids that a card shows, `grid-a2b.jpg` and `grid-b2a.jpg`: without the identity column."""
+    with torch.compiler.set_stance("force_eager"):  # few pictures of many sizes: not worth compiling for
+        for direction, files in pictures.items():
+            save_picture(
+                sample_grid(pipeline, files, direction, cell, identity=False), folder / f"grid-{direction}.jpg"
+            )

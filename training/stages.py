@@ -20,12 +20,18 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 
-from cyclegan_hf.pipelines.storage import INDEX_NAME, whole_folder
+from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+from cyclegan_hf.pipelines.storage import whole_folder
+from cyclegan_hf.saved_files import INDEX_NAME
+from training.card import complete_card
 from training.checkpointing import BEST_FOLDER, STAGES_NAME, STATE_FOLDER, find_checkpoint
 from training.config import StageConfig, TrainConfig
 from training.data.sources import load_sources
 from training.evaluation import check_evaluation
+from training.hub_config import HubConfig
+from training.publishing import Publisher
 from training.report import read_best, write_json, write_text
+from training.samples import sample_pictures
 from training.tracking import read_epochs
 from training.trainer import Trainer
 
@@ -50,6 +56,12 @@ def train_in_stages(config: TrainConfig) -> None:
     root = Path(config.run.output_dir)
     plan = stage_configs(config)
     check_evaluation(plan[0], load_sources(config.data), group="stages")
+    if config.hub.push_to_hub and config.hub.hub_strategy != "end":
+        raise ValueError(
+            f"`hub_strategy: {config.hub.hub_strategy}` does not go with stages: only their end is pushed."
+        )
+    publisher = Publisher(config.hub, root, PartialState().is_main_process)
+    publisher.open()
     for number, stage in enumerate(plan, start=1):
         folder = Path(stage.run.output_dir)
         logger.info("Stage %d of %d: %s.", number, len(plan), _in_words(stage))
@@ -67,6 +79,7 @@ def train_in_stages(config: TrainConfig) -> None:
     if PartialState().is_main_process:
         _publish(config, plan)
     PartialState().wait_for_everyone()
+    publisher.finish()
 
 
 def stage_configs(config: TrainConfig) -> list[TrainConfig]:
@@ -92,10 +105,12 @@ def stage_configs(config: TrainConfig) -> list[TrainConfig]:
         evaluation = dataclasses.replace(
             config.evaluation,
             epochs=stages.evaluation_epochs[index],
+            steps=0,
             metric=stages.metric,
             initial=stages.keep_start if plan else config.evaluation.initial,
         )
-        plan.append(dataclasses.replace(config, run=run, evaluation=evaluation, stages=StageConfig()))
+        parts = {"run": run, "evaluation": evaluation, "stages": StageConfig(), "hub": HubConfig()}
+        plan.append(dataclasses.replace(config, **parts))
     return plan
 
 
@@ -178,4 +193,7 @@ def _publish(config: TrainConfig, plan: list[TrainConfig]) -> None:
         stages = (root / f"{HISTORY_NAME}.md").read_text(encoding="utf-8")
         with (temporary / "README.md").open("a", encoding="utf-8") as card:
             card.write(f"\n#{stages}")
+        pipeline = CycleGANPipeline.from_pretrained(temporary)
+        pictures = sample_pictures(load_sources(config.data), config.run.num_validation_images)
+        complete_card(temporary, config, pipeline, pictures)
     logger.info("Done: %d stages. The pipeline is in %s.", len(plan), root)

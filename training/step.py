@@ -48,7 +48,8 @@ class TrainingStep:
         self.optimizers_g = [accelerator.prepare_optimizer(optimizer) for optimizer in generators]
         self.optimizers_d = [accelerator.prepare_optimizer(optimizer) for optimizer in discriminators]
         seed, size, past = config.run.seed, config.run.image_pool_size, config.run.image_pool_rule == "past"
-        self.pools = {"a": ImagePool(size, 2 * seed, past), "b": ImagePool(size, 2 * seed + 1, past)}
+        seed_a = 2 * seed + (accelerator.process_index << 64)  # each process has pools of its own
+        self.pools = {"a": ImagePool(size, seed_a, past), "b": ImagePool(size, seed_a + 1, past)}
         self.random = torch.Generator().manual_seed(seed)  # of the gradient penalty
         names = adaptive_terms(config.losses)
         self.adaptive = DynamicWeightAverage(names) if config.losses.adaptive == "dwa" else None

@@ -162,7 +162,7 @@ def _grid(space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
 def _prepared(config: TrainConfig) -> TrainConfig:
     """The configuration with what a trial cannot do without: a score, and disk space for the next one."""
     changes: dict[str, Any] = {}
-    if not (config.evaluation.epochs or config.stages.epochs):
+    if not (config.evaluation.epochs or config.evaluation.steps or config.stages.epochs):
         logger.info("`evaluation.epochs` is 0: each trial is scored once, at its end.")
         changes["evaluation.epochs"] = config.run.num_train_epochs
     if config.run.checkpoints_total_limit is None:

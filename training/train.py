@@ -15,6 +15,7 @@ try:
     from cyclegan_hf.errors import one_line
     from training.command import parse_command
     from training.interruption import Interrupted
+    from training.processes import is_main_process, lost_process
     from training.stages import train_in_stages
     from training.trainer import Trainer
 except ImportError as error:
@@ -23,9 +24,10 @@ except ImportError as error:
 
 def main() -> None:
     """Parse the command line, train, and turn what a user can mend into one line."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    for name in ("httpx", "httpx2"):  # a line for every request, and a data set on the Hub takes hundreds
-        logging.getLogger(name).setLevel(logging.WARNING)
+    level = logging.INFO if is_main_process() else logging.WARNING  # once is enough
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    for client in ("httpx", "httpx2"):  # the Hub's: a line a request
+        logging.getLogger(client).setLevel(logging.WARNING)
     try:
         config, checkpoint = parse_command(sys.argv[1:])
         with logging_redirect_tqdm():  # a line of the log goes above the progress bar, not into it
@@ -36,6 +38,10 @@ def main() -> None:
         PartialState().destroy_process_group()
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {one_line(error)}")
+    except RuntimeError as error:
+        if (told := lost_process(error)) is None:
+            raise
+        sys.exit(f"error: {told}")
     except Interrupted as stop:
         logging.warning("%s", stop)
         sys.exit(stop.exit_code)

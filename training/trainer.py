@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from torch import nn
 from tqdm.auto import tqdm
@@ -20,14 +19,8 @@ from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
 from training.builders import build_networks, image_processors, mixes_batch, num_channels
-from training.card import model_card
-from training.circumstances import (
-    announcement,
-    circumstances,
-    cores_of_this_process,
-    warn_of_a_lonely_process,
-    warn_of_changes,
-)
+from training.card import complete_card, write_card
+from training.circumstances import announcement, circumstances, inventory, warn_of_changes
 from training.config import TrainConfig
 from training.data.normalization import Statistics, dataset_statistics
 from training.data.order import Share
@@ -39,7 +32,9 @@ from training.evaluation import check_evaluation
 from training.interruption import Interrupted, Interruption
 from training.objectives import Networks
 from training.optimizers import Plateau, learning_rate_factor
-from training.report import flat, metrics_document, read_best, write_report
+from training.processes import check_agreement, make_accelerator, means_over_processes
+from training.publishing import Publisher
+from training.report import flat, metrics_document, out_of_patience, read_best, write_report
 from training.samples import sample_pictures, save_grids
 from training.step import Batch, TrainingStep
 from training.tracking import Record, read_epochs
@@ -75,19 +70,8 @@ class Trainer:
         self.pictures = self.sources.train
         self.sample_pictures = sample_pictures(self.sources, run.num_validation_images)
 
-        self.accelerator = Accelerator(
-            mixed_precision=run.mixed_precision,
-            log_with=None if run.report_to == "none" else run.report_to,
-            project_dir=self.output_dir,
-            # Every process follows its own batch norm statistics: sent around, they would change between two forwards
-            # of one backward.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
+        self.accelerator = make_accelerator(run)
         self.device = self.accelerator.device
-        if self.device.type == "cpu":
-            if self.accelerator.mixed_precision == "fp16":  # accelerate would train in fp32 without a word
-                raise ValueError("`mixed_precision: fp16` needs a GPU; a processor takes bf16 or no.")
-            torch.set_num_threads(run.num_threads or cores_of_this_process())
         self.layout = torch.channels_last if run.channels_last else torch.contiguous_format
         self.raw = networks  # as they are saved: before anything wraps them
         for network in [*networks.generators, *networks.discriminators]:
@@ -97,6 +81,7 @@ class Trainer:
             self._prepare(networks), networks, config, self.accelerator, together=not mixes_batch(networks)
         )
         self.watch = Watch(config, self.sources, networks, self.accelerator)
+        self.publisher = Publisher(config.hub, self.output_dir, self.accelerator.is_main_process)
         schedule, rate = config.lr_scheduler, config.optimizer.learning_rate
         self.plateau = Plateau(schedule, rate) if schedule.type == "plateau" else None
 
@@ -122,6 +107,7 @@ class Trainer:
             )
             for key, processor in zip(("a", "b"), self.processors, strict=True)
         }
+        check_agreement(config, self.step, self.sources.fingerprint)
 
     def train(self) -> None:
         """Run to the last step and leave the finished pipeline in the output folder.
@@ -132,22 +118,23 @@ class Trainer:
             OSError: If something cannot be written.
         """
         run = self.config.run
+        self.publisher.open()
         self.output_dir.mkdir(parents=True, exist_ok=True)
         if self.accelerator.is_main_process:
             checkpointing.remove_leftovers(self.output_dir, begins=self.step == 0)
         if run.report_to != "none":
-            self.accelerator.init_trackers("logs")
+            lost = {"purge_step": self.step + 1}  # what an earlier process wrote after the checkpoint is not shown
+            self.accelerator.init_trackers("logs", init_kwargs={"tensorboard": lost})
         record = Record(self.accelerator, self.output_dir, self.step)
         logger.info("%s", self._announcement())
-        warn_of_a_lonely_process(self.accelerator.num_processes)
         if self.step == 0 and self.config.evaluation.initial:
             record.epoch(0, 0, {"evaluation": self._evaluate(record, 0)})
         full_rate = self.config.optimizer.learning_rate
         started = time.monotonic() - self.seconds
         with (
-            Interruption() as interruption,
             closing(self.streams["a"]),
             closing(self.streams["b"]),
+            Interruption() as interruption,
             tqdm(
                 total=self.total_steps,
                 initial=self.step,
@@ -174,6 +161,8 @@ class Trainer:
                 logs = last or self._due(run.logging_steps)
                 draws = self._due(run.validation_steps) or (last and run.validation_steps > 0)
                 saves = self._due(run.checkpointing_steps)
+                if logs:
+                    values = means_over_processes(self.accelerator, values)
                 if logs or draws or saves or self.device.type == "cpu":  # elsewhere, a look at every step would stall
                     scalars = checkpointing.finite_numbers(values, self.step, self.output_dir)
                 if logs:
@@ -182,10 +171,13 @@ class Trainer:
                 if draws:
                     self._sample(record)
                     self.watch.look(self.step, self.pipeline())
-                if last or self.step % self.steps_per_epoch == 0:
-                    self._end_epoch(record, epoch, last)
+                stopped = self._end_epoch(record, epoch, last)
                 if saves:
                     self.save(f"checkpoint-{self.step}")
+                if stopped and not last:
+                    if run.validation_steps > 0 and not draws:
+                        self._sample(record)
+                    break
                 if not last and (number := interruption.agreed(self.accelerator, self.step)):
                     self._stop(number, saved=saves)
         self._finish()
@@ -209,15 +201,14 @@ class Trainer:
                 },
                 metrics=metrics,
             )
+            self.publisher.checkpoint(self.output_dir / name)
             checkpointing.rotate(self.output_dir, self.config.run.checkpoints_total_limit)
         self.accelerator.wait_for_everyone()
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the pipeline and its card, as a checkpoint's root holds them."""
         self.pipeline().save_pretrained(folder)
-        card = model_card(self.config, self._run_facts(), self._lengths())
-        (folder / "README.md").write_text(card, encoding="utf-8")
-        (folder / "recipe.yaml").write_text(self.config.without_places().to_yaml(), encoding="utf-8")
+        write_card(folder, self.config, self._run_facts(), self._lengths(), self.watch.signals.present())
 
     def pipeline(self) -> CycleGANPipeline:
         """The pipeline as it stands: averaged generators where EMA is on."""
@@ -256,16 +247,28 @@ class Trainer:
             )
         record.images(self.step, grids)
 
-    def _end_epoch(self, record: Record, epoch: int, last: bool) -> None:
-        """Record what an epoch came to, and score the weights where that is due."""
+    def _end_epoch(self, record: Record, epoch: int, last: bool) -> bool:
+        """Record what an epoch came to, and score the weights, where either is due; returns whether to end the run."""
         whole = self.step % self.steps_per_epoch == 0
+        groups = self._epoch_groups(whole) if whole or last else {}
+        evaluation, stops = self.config.evaluation, False
+        by_epoch = evaluation.epochs > 0 and (last or (whole and epoch % evaluation.epochs == 0))
+        if by_epoch or self._due(evaluation.steps) or (last and evaluation.steps > 0):
+            scores = self._evaluate(record, epoch)
+            stops = out_of_patience(evaluation, self.output_dir, self.step)
+            if stops and not groups:
+                groups = self._epoch_groups(whole)
+            groups["evaluation"] = scores
+        if groups:
+            record.epoch(self.step, epoch, groups)
+        return stops
+
+    def _epoch_groups(self, whole: bool) -> dict[str, dict[str, Any]]:
+        """What an epoch came to, or its part so far."""
         groups: dict[str, dict[str, Any]] = {}
         for split, means in self.watch.end_epoch(self.step, whole, self.pipeline()).items():
             groups |= {split: summary(means, self.config.losses, self.step), f"{split}_terms": means}
-        groups["weights"] = self.update.end_epoch() if whole else {}
-        if (every := self.config.evaluation.epochs) and (last or epoch % every == 0):
-            groups["evaluation"] = self._evaluate(record, epoch)
-        record.epoch(self.step, epoch, groups)
+        return groups | {"weights": self.update.end_epoch() if whole else {}}
 
     def _evaluate(self, record: Record, epoch: int) -> dict[str, Any]:
         """Score the pipeline as it stands, and keep it as `best/` where none before was better."""
@@ -288,6 +291,8 @@ class Trainer:
             self.save(f"checkpoint-{self.step}")
         for tracker in self.accelerator.trackers:
             tracker.finish()
+        self.publisher.wait()
+        self.accelerator.wait_for_everyone()
         place = f"step {self.step} of {self.total_steps}, which is saved"
         raise Interrupted(f"Stopped at {place}: go on with `--resume-from-checkpoint latest`.", number)
 
@@ -301,10 +306,12 @@ class Trainer:
             with whole_folder(self.output_dir) as temporary:
                 self.save_pretrained(temporary)
                 write_report(temporary, self.config, self.watch, read_epochs(self.output_dir), self.step, pipeline)
+                complete_card(temporary, self.config, pipeline, self.sample_pictures)
             logger.info("Done: %d steps. The pipeline is in %s.", self.step, self.output_dir)
         for tracker in self.accelerator.trackers:
             tracker.finish()
         self.accelerator.wait_for_everyone()
+        self.publisher.finish()
 
     def _prepare(self, networks: Networks) -> Networks:
         """The networks as they are called: compiled, and wrapped where there are several processes."""
@@ -372,6 +379,7 @@ class Trainer:
             "positions": {key: stream.position for key, stream in self.streams.items()},
             "statistics": self.statistics,
             **self._circumstances(),
+            **inventory(self.device, self.raw),
             "cyclegan_hf": __version__,
         }
 

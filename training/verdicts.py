@@ -9,6 +9,7 @@ from torch import nn
 
 from cyclegan_hf.losses.adversarial import adversarial_loss
 from cyclegan_hf.losses.relativistic import dual_head_relativistic_loss, dual_head_score, relativistic_loss
+from cyclegan_hf.metrics.discrimination import score_accuracy
 from training.config import LossConfig
 
 
@@ -69,19 +70,9 @@ def score(verdict: Verdict, config: LossConfig) -> torch.Tensor:
 def accuracy(on_real: Verdict, on_fake: Verdict, config: LossConfig) -> torch.Tensor:
     """The share of pictures, real and fake in equal parts, that a discriminator tells right; 0.5 is guessing.
 
-    A picture is taken for real where its score is above the threshold: half-way between the targets of least squares
-    (the course report `human2anime`'s 0.5 of a probability), 0 of a logit, and the mean of all scores where only their
-    order says anything (Wasserstein, relativistic).
+    See `cyclegan_hf.metrics.discrimination`.
     """
-    real, fake = score(on_real, config).float(), score(on_fake, config).float()
-    match config.adversarial:
-        case "lsgan":
-            threshold = torch.full_like(real[0], 0.5)
-        case "vanilla" | "hinge":
-            threshold = torch.zeros_like(real[0])
-        case "wgan" | "relativistic":
-            threshold = (real.mean() + fake.mean()) / 2
-    return ((real > threshold).float().mean() + (fake <= threshold).float().mean()) / 2
+    return score_accuracy(score(on_real, config), score(on_fake, config), config.adversarial)
 
 
 def _against(verdict: Verdict, real: bool, config: LossConfig, for_generator: bool = False) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from cyclegan_hf.conversion import OFFICIAL_NAMES, load_official_network, role_kind
+from cyclegan_hf.conversion_networks import OFFICIAL_NAMES, load_official_network, role_kind
 from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from training.builders import build_networks

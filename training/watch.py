@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from PIL import Image
 
+from cyclegan_hf.evaluation.evaluator import as_tensors
+from cyclegan_hf.evaluation.pictures import spread
+from cyclegan_hf.evaluation.signs import measure
 from cyclegan_hf.image_processor import ImageProcessor
 from training.config import TrainConfig
 from training.data.sources import Sources
 from training.epochs import RunningMeans, losses_on
-from training.evaluation import CHUNK, Evaluator, as_tensors, chunks, has_split, spread
+from training.evaluation import CHUNK, Evaluator, chunks, has_split
 from training.objectives import Networks
-from training.signals import Signals, measure
+from training.signals import Signals
 from training.step import Batch
 
 
@@ -43,8 +46,8 @@ class Watch:
         self.sources = sources
         self.networks = networks
         self.accelerator = accelerator
-        wanted = config.evaluation.epochs > 0 or config.evaluation.initial
-        self.evaluator = Evaluator(config, sources) if wanted else None
+        wanted = config.evaluation.epochs > 0 or config.evaluation.steps > 0 or config.evaluation.initial
+        self.evaluator = Evaluator(config, sources, accelerator.device, accelerator.autocast) if wanted else None
         self.signals = Signals()
         self.epoch = RunningMeans()  # since the epoch began
         self.recent = RunningMeans()  # since the last look
@@ -115,8 +118,7 @@ class Watch:
         metric = self.config.evaluation.metric
         scores: dict[str, Any] = {metric: 0.0}
         if self.accelerator.is_main_process:
-            with self.accelerator.autocast():
-                scores = self.evaluator(pipeline)
+            scores = self.evaluator(pipeline)
         value = torch.tensor(scores[metric], dtype=torch.float64, device=self.accelerator.device)
         return scores | {metric: self.accelerator.reduce(value, "sum").item()}
 

@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
+from cyclegan_hf.losses.over_processes import mean_over_processes
+
 
 FeatureStatistic = Literal["elementwise", "mean"]
 
@@ -18,7 +20,7 @@ def feature_matching_loss(
     asks for what faces share, such as where they are, and also pulls towards a picture that has nothing to do with
     this one. `"mean"` compares what a channel is on average over batch and positions, so that only the two sets must
     agree (Salimans et al. 2016, section 3.1, with L1 for L2; over positions too, because batches are of one to three
-    pictures here).
+    pictures here; over all processes).
 
     Args:
         on_fake (`torch.Tensor` of shape `(batch_size, channels, rows, columns)`): Features of translations.
@@ -37,7 +39,8 @@ def feature_matching_loss(
         case "elementwise" if on_fake.shape == on_real.shape:
             return F.l1_loss(on_fake, on_real)
         case "mean" if on_fake.shape[1] == on_real.shape[1]:
-            return F.l1_loss(on_fake.mean((0, 2, 3)), on_real.mean((0, 2, 3)))
+            fake_mean, real_mean = mean_over_processes(torch.stack([on_fake.mean((0, 2, 3)), on_real.mean((0, 2, 3))]))
+            return F.l1_loss(fake_mean, real_mean)
         case "elementwise" | "mean":
             raise ValueError(
                 f"Features of one shape are expected (for 'mean', of as many channels), got {tuple(on_fake.shape)} "

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import torch
 
+from cyclegan_hf.losses.over_processes import processes
+
 
 def gradient_penalty(
     score: Callable[[torch.Tensor], torch.Tensor],
@@ -38,7 +40,9 @@ def gradient_penalty(
     if real.shape != fake.shape:
         raise ValueError(f"Real and fake must have one shape, got {tuple(real.shape)} and {tuple(fake.shape)}.")
     device = generator.device if generator is not None else real.device
-    share = torch.rand(len(real), 1, 1, 1, generator=generator, device=device).to(real.device)
+    rank, count = processes()  # one draw for all processes, of which each takes its part: theirs must not be the same
+    shares = torch.rand(count * len(real), 1, 1, 1, generator=generator, device=device)
+    share = shares[rank * len(real) :][: len(real)].to(real.device)
     between = torch.lerp(fake.detach().float(), real.detach().float(), share).requires_grad_()
     eager = torch.compiler.set_stance("force_eager")
     with torch.enable_grad(), torch.autocast(real.device.type, enabled=False), eager:

@@ -6,6 +6,7 @@ Also for a discriminator with a patch head and a global head, as in the course r
 import torch
 
 from cyclegan_hf.losses.adversarial import AdversarialLoss, adversarial_loss
+from cyclegan_hf.losses.over_processes import mean_over_processes
 
 
 # The report's eq. 1.2: what the patch head's part weighs; the global head has the rest.
@@ -19,8 +20,8 @@ def relativistic_loss(
 
     The discriminator wants `on_real - mean(on_fake)` to say "real" and `on_fake - mean(on_real)` to say "fake"; the
     generator wants the opposite of both (Jolicoeur-Martineau 2018, section 4, "Relativistic average GANs"). The means
-    are over batch and positions, on each process by itself; gradients flow through them. The targets of `"lsgan"` are
-    1 and 0 as in the report (the paper's are 1 and -1).
+    are over batch and positions, and over all processes; gradients flow through them. The targets of `"lsgan"` are 1
+    and 0 as in the report (the paper's are 1 and -1).
 
     Args:
         on_real (`torch.Tensor` of any shape): Unbounded scores of real pictures.
@@ -32,8 +33,9 @@ def relativistic_loss(
         A scalar in fp32: the average of the two sides.
     """
     on_real, on_fake = on_real.float(), on_fake.float()
-    real_side = adversarial_loss(on_real - on_fake.mean(), not for_generator, kind)
-    fake_side = adversarial_loss(on_fake - on_real.mean(), for_generator, kind)
+    real_mean, fake_mean = mean_over_processes(torch.stack([on_real.mean(), on_fake.mean()]))
+    real_side = adversarial_loss(on_real - fake_mean, not for_generator, kind)
+    fake_side = adversarial_loss(on_fake - real_mean, for_generator, kind)
     return 0.5 * (real_side + fake_side)
 
 

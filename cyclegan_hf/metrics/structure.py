@@ -6,6 +6,9 @@ from torch.nn import functional as F
 from cyclegan_hf.luma import LUMA_WEIGHTS
 
 
+SSIM_WINDOW = 11
+"""Pixels of SSIM's Gaussian window, whose deviation is 1.5: the paper's."""
+
 _LUMA = torch.tensor(LUMA_WEIGHTS)
 _SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
 
@@ -34,6 +37,28 @@ def edge_agreement(images: torch.Tensor, translations: torch.Tensor) -> torch.Te
         raise ValueError(f"Pictures must be at least 8 pixels high and wide, got {tuple(images.shape[-2:])}.")
     ours, theirs = (F.avg_pool2d(_sobel_magnitude(x.float()), 4).flatten(1) for x in (images, translations))
     return F.cosine_similarity(ours - ours.mean(1, keepdim=True), theirs - theirs.mean(1, keepdim=True), dim=1)
+
+
+def structural_similarity(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """SSIM (Wang et al. 2004), by kornia; 1 is equal, higher is better.
+
+    Args:
+        images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures in [0, 1].
+        others (`torch.Tensor` of the same shape): What is compared with them.
+
+    Returns:
+        Tensor of shape `(batch_size,)` in [-1, 1]: the mean over channels and pixels; borders are mirrored.
+
+    Raises:
+        ValueError: If the shapes differ, or the pictures are not larger than half of the window.
+    """
+    from kornia.metrics import ssim
+
+    if images.shape != others.shape:
+        raise ValueError(f"Expected pictures of one shape, got {tuple(images.shape)} and {tuple(others.shape)}.")
+    if min(images.shape[-2:]) <= SSIM_WINDOW // 2:
+        raise ValueError(f"Pictures must be at least {SSIM_WINDOW // 2 + 1} pixels, got {tuple(images.shape[-2:])}.")
+    return ssim(images.float(), others.float(), SSIM_WINDOW, eps=0.0).mean((1, 2, 3))
 
 
 def _sobel_magnitude(images: torch.Tensor) -> torch.Tensor:

@@ -11,9 +11,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 from cyclegan_hf.models.checks import check_least, check_widths
 from cyclegan_hf.models.layers import InstanceNorm2d
 from cyclegan_hf.models.outputs import DiscriminatorOutput
+from cyclegan_hf.models.publishing import NetworkMixin
 
 
-class DualHeadDiscriminator(ModelMixin, ConfigMixin):
+class DualHeadDiscriminator(NetworkMixin, ModelMixin, ConfigMixin):
     """Discriminator of the course report `face2cartoon_attention`, section 1.2.2 (with three blocks, 2.2.2).
 
     4×4 convolutions with stride 2 and spectral norm (Miyato et al. 2018, "Spectral Normalization for Generative

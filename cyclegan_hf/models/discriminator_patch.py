@@ -19,13 +19,14 @@ from cyclegan_hf.models.layers import (
     make_norm,
 )
 from cyclegan_hf.models.outputs import DiscriminatorOutput
+from cyclegan_hf.models.publishing import NetworkMixin
 
 
 OutputActivation = Literal["none", "sigmoid", "tanh"]
 Padding = int | Literal["same"]
 
 
-class PatchDiscriminator(ModelMixin, ConfigMixin):
+class PatchDiscriminator(NetworkMixin, ModelMixin, ConfigMixin):
     """PatchGAN discriminator (Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks", section 3.2.2).
 
     Blocks of a 4×4 convolution, a norm (not in the first) and an activation, then one convolution to `out_channels`.

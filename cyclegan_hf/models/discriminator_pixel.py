@@ -8,9 +8,10 @@ from torch import nn
 from cyclegan_hf.models.checks import check_least, check_widths
 from cyclegan_hf.models.layers import NormType, conv_bias, make_norm
 from cyclegan_hf.models.outputs import DiscriminatorOutput
+from cyclegan_hf.models.publishing import NetworkMixin
 
 
-class PixelDiscriminator(ModelMixin, ConfigMixin):
+class PixelDiscriminator(NetworkMixin, ModelMixin, ConfigMixin):
     """PixelGAN discriminator (Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks", section 4.4).
 
     1×1 convolutions only: it judges colours, not shapes (the norm alone sees more than a pixel). With the defaults:

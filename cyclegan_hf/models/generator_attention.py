@@ -12,6 +12,7 @@ from cyclegan_hf.models.attention import ChannelAttention, SelfAttention2d, Spat
 from cyclegan_hf.models.checks import check_least, check_widths
 from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d
 from cyclegan_hf.models.outputs import GeneratorOutput
+from cyclegan_hf.models.publishing import NetworkMixin
 from cyclegan_hf.models.vector_quantizer import VectorQuantizer
 
 
@@ -50,7 +51,7 @@ class AttentionResnetBlock(nn.Module):
         return x + residual
 
 
-class AttentionGenerator(ModelMixin, ConfigMixin):
+class AttentionGenerator(NetworkMixin, ModelMixin, ConfigMixin):
     """ResNet generator with attention: the course report `face2cartoon_attention`, section 1.2.1 (with codes, 2.2.1).
 
     A 7×7 convolution, a strided 3×3 convolution per further entry of `block_out_channels`, residual blocks at the

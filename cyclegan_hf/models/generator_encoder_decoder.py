@@ -17,9 +17,10 @@ from cyclegan_hf.models.layers import (
     make_norm,
 )
 from cyclegan_hf.models.outputs import GeneratorOutput
+from cyclegan_hf.models.publishing import NetworkMixin
 
 
-class EncoderDecoderGenerator(ModelMixin, ConfigMixin):
+class EncoderDecoderGenerator(NetworkMixin, ModelMixin, ConfigMixin):
     """Encoder–decoder generator of the course report `summer2winter_v1` (its "CycleGAN implementation V1").
 
     The encoder halves the picture at each 4×4 convolution, the residual blocks work on what is left, and transposed

@@ -21,9 +21,10 @@ from cyclegan_hf.models.layers import (
     make_norm,
 )
 from cyclegan_hf.models.outputs import GeneratorOutput
+from cyclegan_hf.models.publishing import NetworkMixin
 
 
-class ResnetGenerator(ModelMixin, ConfigMixin):
+class ResnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
     """ResNet generator (Zhu et al. 2017, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", appendix 7.2).
 
     A 7×7 convolution, a strided 3×3 convolution per further entry of `block_out_channels`, residual blocks at the
@@ -134,6 +135,22 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
         """The smallest height and width: a reflection needs more pixels than it mirrors, a norm more than one."""
         return max(2 * self.size_multiple, self.config["in_padding"] + 1)
 
+    @property
+    def receptive_radius(self) -> int | None:
+        """How far an output pixel sees in each direction, in pixels (in evaluation mode); `None`: without limit.
+
+        An instance norm looks at the whole picture. Without one, a part of a picture that is cut with this margin is
+        translated as in the whole.
+        """
+        if self.config["norm_type"] == "instance":
+            return None
+        levels = len(self.down_blocks)
+        ends = 2 * 3  # the 7×7 convolutions
+        down = sum(2**level for level in range(levels))
+        blocks = 2 * len(self.mid_blocks) * 2**levels
+        up = sum(2 ** (level + 1) for level in range(levels))  # at most one pixel of the coarser side
+        return ends + down + blocks + up
+
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> GeneratorOutput | tuple[torch.Tensor]:
         """Translate pictures.
 
@@ -159,14 +176,14 @@ class ResnetGenerator(ModelMixin, ConfigMixin):
             hidden = block(hidden)
         hidden = self.conv_out(hidden)  # (B, out_channels, H, W)
         if self.config["learn_residual"]:
-            hidden = hidden + _before_tanh(sample)
+            hidden = hidden + before_tanh(sample)
         hidden = torch.tanh(hidden)
         if not return_dict:
             return (hidden,)
         return GeneratorOutput(sample=hidden)
 
 
-def _before_tanh(picture: torch.Tensor) -> torch.Tensor:
+def before_tanh(picture: torch.Tensor) -> torch.Tensor:
     """What tanh makes the picture of: the inverse of tanh, on 0.99 of its range (at the ends it is infinite)."""
     picture = picture.clamp(-0.99, 0.99)
     return 0.5 * (torch.log1p(picture) - torch.log1p(-picture))

@@ -8,9 +8,10 @@ from torch import nn
 from cyclegan_hf.models.checks import check_dropout, check_least, check_multiples, check_widths
 from cyclegan_hf.models.layers import NormType, conv_bias, make_norm
 from cyclegan_hf.models.outputs import GeneratorOutput
+from cyclegan_hf.models.publishing import NetworkMixin
 
 
-class UnetGenerator(ModelMixin, ConfigMixin):
+class UnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
     """U-Net generator (Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks", appendix 6.1.1).
 
     Strided 4×4 convolutions down to one position per `size_multiple` pixels, as many transposed ones up, and each

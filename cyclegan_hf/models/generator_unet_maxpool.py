@@ -10,9 +10,10 @@ from torch import nn
 
 from cyclegan_hf.models.checks import check_least, check_multiples, check_widths
 from cyclegan_hf.models.outputs import GeneratorOutput
+from cyclegan_hf.models.publishing import NetworkMixin
 
 
-class MaxPoolUnetGenerator(ModelMixin, ConfigMixin):
+class MaxPoolUnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
     """U-Net generator of the course report `human2anime_unet` (its section 2.1 and figure 1), after Ronneberger et al. 2015 ("U-Net", section 2).
 
     Each level has `layers_per_block` 3×3 convolutions with ReLU between them (none after the last, as in the report's

@@ -6,33 +6,32 @@ import contextlib
 import difflib
 import inspect
 import logging
-import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
-from cyclegan_hf.image_io import iterate_images
+from cyclegan_hf.hub_card import bare_facts, pipeline_card
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
-from cyclegan_hf.pipelines.storage import (
-    INDEX_NAME,
-    cast,
-    find_folder,
-    load_component,
-    read_json,
-    whole_folder,
-)
+from cyclegan_hf.models.publishing import PushMixin
+from cyclegan_hf.pipelines.folders import find_folder
+from cyclegan_hf.pipelines.official import official_arguments
+from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline
+from cyclegan_hf.pipelines.storage import cast, load_component, whole_folder
+from cyclegan_hf.pipelines.strips import fits, takes_strips, translate_in_strips
+from cyclegan_hf.pipelines.walk import Domain, domains_of, require, walk
+from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
 
 logger = logging.getLogger(__name__)
 
-Domain = Literal["a", "b"]
 _GENERATORS = ["generator_a2b", "generator_b2a"]
 
 
@@ -53,7 +52,7 @@ class CycleGANPipelineOutput(BaseOutput):
     sizes: list[tuple[int, int]] | None = None
 
 
-class CycleGANPipeline(DiffusionPipeline):
+class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
     """Translates pictures between two domains, a and b (Zhu et al. 2017, "Unpaired Image-to-Image Translation").
 
     Either generator may be missing: such a pipeline translates in one direction. The domains' names and what turns
@@ -68,6 +67,10 @@ class CycleGANPipeline(DiffusionPipeline):
             as the generators have on this side.
         image_processor_b: for domain b.
     """
+
+    memory_budget: int | None = None
+    """Bytes that a picture may take on its way through a generator; by default 1 GiB, on a GPU half of what is free.
+    Larger ones go through a `ResnetGenerator` in strips, with the same result; other generators take them whole."""
 
     _optional_components = _GENERATORS
     model_cpu_offload_seq = "generator_a2b->generator_b2a"  # type: ignore[assignment]
@@ -148,54 +151,26 @@ class CycleGANPipeline(DiffusionPipeline):
             ValueError: a picture that cannot be read or is of another form, a direction that this pipeline does not
                 have, or results that are not finite.
         """
-        source, target = self._domains(direction)
-        generator = self._generator(source, target)
-        chain = [generator, self._generator(target, source)] if return_cycle else [generator]
+        source, target = domains_of(direction, *self._names)
+        chain = [self._generator(source, target)] + ([self._generator(target, source)] if return_cycle else [])
         processors = {"a": self.image_processor_a, "b": self.image_processor_b}
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"`batch_size` must be a positive integer, got {batch_size!r}")
-        if size is None and any(network.resize_to_training_size for network in chain):
-            size = processors[source].size
-            if size is None:
-                raise ValueError(
-                    f"{type(generator).__name__} runs at its training size: pass `size=`, "
-                    f"or store it as `size` in `image_processor_{source}`"
-                )
-        pictures = list(iterate_images(image))
-        if not pictures:
-            raise ValueError("expected at least one picture, got an empty list")
-
-        images: list[Any] = [None] * len(pictures)
-        cycles: list[Any] = [None] * len(pictures)
-        sizes: list[Any] = [None] * len(pictures)
-        batches = processors[source].batches(
-            pictures,
-            batch_size=batch_size,
-            size=size,
-            size_multiple=math.lcm(*(network.size_multiple for network in chain)),
-            min_size=max(network.min_size for network in chain),
-        )
-        bar = self.progress_bar(total=len(pictures)) if len(pictures) > 1 else contextlib.nullcontext()
-        with bar as progress, _evaluating(chain):
-            for batch in batches:
-                sample = self._run(generator, torch.from_numpy(batch.pixel_values))  # (B, C, H, W) in model space
-                results = processors[target].postprocess(
-                    sample, batch.geometries, output_type=output_type, rounding=rounding
-                )
-                for index, result, geometry in zip(batch.indices, results, batch.geometries, strict=True):
-                    images[index], sizes[index] = result, geometry.model_size
-                if return_cycle:
-                    sample = self._run(chain[1], sample)
-                    results = processors[source].postprocess(
-                        sample, batch.geometries, output_type=output_type, rounding=rounding
-                    )
-                    for index, result in zip(batch.indices, results, strict=True):
-                        cycles[index] = result
-                if progress is not None:
-                    progress.update(len(batch.indices))
+        with _evaluating(chain):
+            walked = walk(
+                image,
+                chain,
+                self._run,
+                (source, processors[source]),
+                (target, processors[target]),
+                size=size,
+                batch_size=batch_size,
+                output_type=output_type,
+                rounding=rounding,
+                progress=lambda total: self.progress_bar(total=total),
+            )
+        cycles = walked.cycles if return_cycle else None
         if not return_dict:
-            return images, cycles if return_cycle else None
-        return CycleGANPipelineOutput(images=images, cycles=cycles if return_cycle else None, sizes=sizes)
+            return walked.images, cycles
+        return CycleGANPipelineOutput(images=walked.images, cycles=cycles, sizes=walked.sizes)
 
     @classmethod
     def from_pretrained(
@@ -210,8 +185,10 @@ class CycleGANPipeline(DiffusionPipeline):
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         force_download: bool = False,
+        official: bool = False,
+        backend: Literal["torch", "onnx", "openvino"] = "torch",
         **unknown: Any,
-    ) -> Self:
+    ) -> Any:
         """Loads a pipeline, in evaluation mode, from safetensors files only.
 
         Args:
@@ -225,7 +202,15 @@ class CycleGANPipeline(DiffusionPipeline):
             cache_dir: where downloads are kept.
             local_files_only: use what was downloaded before, and no network.
             force_download: download again.
+            official: the files are the official code's (`latest_net_G_A.pth` and `latest_net_G_B.pth`, or
+                `latest_net_G.pth`): convert them on the way.
+            backend: what computes: `"torch"`, or the graphs that `cyclegan-hf export` wrote beside the weights, with
+                `"onnx"` (ONNX Runtime) or `"openvino"`. A processor is faster with those, at differences in the last
+                bits; the pipeline then is an `ExportedPipeline`, which translates and nothing else.
             **unknown: refused.
+
+        Returns:
+            `CycleGANPipeline` or, with another backend than torch, `ExportedPipeline`.
 
         Raises:
             ValueError: an unknown keyword (the message names the nearest valid one), nothing of that name, or files
@@ -237,16 +222,21 @@ class CycleGANPipeline(DiffusionPipeline):
             name = next(iter(unknown))
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
             raise ValueError(f"unknown keyword `{name}`; the nearest valid one is `{nearest}`")
-        folder = find_folder(
-            pretrained_model_name_or_path,
-            _GENERATORS,
-            subfolder=subfolder,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            force_download=force_download,
-        )
+        hub: dict[str, Any] = {
+            "revision": revision,
+            "token": token,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+            "force_download": force_download,
+        }
+        model = pretrained_model_name_or_path
+        if backend != "torch":
+            if official or variant or dtype != torch.float32:
+                raise ValueError(f"`backend={backend!r}` takes a graph as it is: no `official`, `variant` or `dtype`")
+            return ExportedPipeline.from_pretrained(model, backend, subfolder=subfolder, **hub)
+        if official:
+            return cls(**official_arguments(model, dtype, subfolder=subfolder, variant=variant, **hub))
+        folder = find_folder(model, _GENERATORS, subfolder=subfolder, variant=variant, **hub)
         index = read_json(folder / INDEX_NAME)
         if index.get("_class_name") != cls.__name__:
             raise ValueError(f"{folder}: expected a saved {cls.__name__}, got {index.get('_class_name')!r}")
@@ -306,27 +296,33 @@ class CycleGANPipeline(DiffusionPipeline):
             logger.info("%s on %s: %s, %s%s", name, device, chosen, layout, ", compiled" if compile else "")
         return self
 
-    def _domains(self, direction: str) -> tuple[Domain, Domain]:
-        domain_a, domain_b = self.config["domain_a"], self.config["domain_b"]
-        if direction in ("a2b", f"{domain_a}2{domain_b}"):
-            return "a", "b"
-        if direction in ("b2a", f"{domain_b}2{domain_a}"):
-            return "b", "a"
-        names = dict.fromkeys(("a2b", "b2a", f"{domain_a}2{domain_b}", f"{domain_b}2{domain_a}"))
-        raise ValueError(f"`direction` must be one of {', '.join(names)}; got {direction!r}")
+    def _card(self) -> str:
+        generators = {name: getattr(self, name) for name in _GENERATORS if getattr(self, name) is not None}
+        return pipeline_card(bare_facts(self.config["domain_a"], self.config["domain_b"], generators))
+
+    def _marker(self) -> tuple[str, str]:
+        return INDEX_NAME, f'"{type(self).__name__}"'
+
+    @property
+    def _names(self) -> tuple[str, str]:
+        return self.config["domain_a"], self.config["domain_b"]
 
     def _generator(self, source: Domain, target: Domain) -> Any:
-        generator = getattr(self, f"generator_{source}2{target}")
-        if generator is None:
-            names = {"a": self.config["domain_a"], "b": self.config["domain_b"]}
-            raise ValueError(
-                f"this pipeline has no `generator_{source}2{target}`: it only translates {target}2{source} "
-                f"({names[target]} to {names[source]})"
-            )
-        return generator
+        return require(getattr(self, f"generator_{source}2{target}"), source, target, *self._names)
 
-    def _run(self, generator: Any, sample: torch.Tensor) -> torch.Tensor:
-        return generator(sample.to(self._execution_device, generator.dtype)).sample
+    def _run(self, generator: Any, sample: np.ndarray | torch.Tensor) -> torch.Tensor:
+        tensor = torch.from_numpy(sample) if isinstance(sample, np.ndarray) else sample
+        tensor = tensor.to(self._execution_device, generator.dtype)
+        if takes_strips(generator) and not fits(generator, tensor, self._budget()):
+            return translate_in_strips(generator, tensor)
+        return generator(tensor).sample
+
+    def _budget(self) -> int:
+        if self.memory_budget is not None:
+            return self.memory_budget
+        if self._execution_device.type == "cuda":
+            return torch.cuda.mem_get_info(self._execution_device)[0] // 2
+        return 2**30
 
 
 @contextlib.contextmanager

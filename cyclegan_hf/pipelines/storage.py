@@ -1,8 +1,7 @@
-"""A pipeline's files: finding the folder, reading a generator strictly, writing everything or nothing."""
+"""A pipeline's files: reading a generator strictly, writing everything or nothing."""
 
 import contextlib
 import importlib
-import json
 import os
 import shutil
 import uuid
@@ -12,71 +11,16 @@ from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.pipelines.folders import weights_name
+from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
 
-PRETRAINED_FOLDER = Path(__file__).parents[1] / "pretrained"
-INDEX_NAME = "model_index.json"
 _MODELS_PACKAGE = "cyclegan_hf.models."
 _QUOTED = 300  # characters of another library's message
-
-
-def find_folder(
-    model: str | os.PathLike[str] | None, component_names: list[str], *, subfolder: str | None = None, **hub: Any
-) -> Path:
-    """Finds a saved pipeline: bundled, in a folder, or on the Hub (of which only the pipeline's files are fetched).
-
-    Args:
-        model: a folder, a Hub id (`"user/name"`), or `None` for the bundled weights.
-        component_names: the sub-folders that hold weights.
-        subfolder: where the pipeline is inside the folder or the repository.
-        **hub: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` for the download.
-
-    Returns:
-        `Path`: a folder that holds `model_index.json`.
-
-    Raises:
-        ValueError: there is nothing of that name, or it is no pipeline.
-    """
-    name = "the bundled weights" if model is None else os.fspath(model)
-    inner = subfolder or "."
-    if model is None:
-        folder = PRETRAINED_FOLDER / inner
-    elif Path(name).is_dir():
-        folder = Path(name) / inner
-    elif Path(name).exists():
-        raise ValueError(f"{name}: expected a pipeline's folder or a Hub id, got a file")
-    elif isinstance(model, os.PathLike) or name.count("/") != 1 or name.startswith((".", "~", "/")):
-        raise ValueError(f"{name}: expected a pipeline's folder or a Hub id such as user/name, found no such folder")
-    else:
-        prefix = f"{subfolder.strip('/')}/" if subfolder else ""
-        patterns = [prefix + INDEX_NAME]
-        patterns += [f"{prefix}{part}/{file}" for part in component_names for file in ("config.json", "*.safetensors")]
-        try:
-            folder = Path(snapshot_download(name, allow_patterns=patterns, **hub)) / inner
-        except (OSError, ValueError) as error:  # all of the Hub's errors are one of the two
-            raise ValueError(
-                f"{name}: expected a pipeline's folder or a Hub id, found neither here nor there "
-                f"({one_line(error, _QUOTED)})"
-            ) from error
-    if not (folder / INDEX_NAME).is_file():
-        raise ValueError(f"{name}: expected a saved pipeline, but there is no {INDEX_NAME} in {folder}")
-    return folder
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: expected a JSON file ({one_line(error, _QUOTED)})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content
 
 
 def load_component(folder: Path, class_path: Any, variant: str | None, dtype: torch.dtype) -> Any:
@@ -106,7 +50,7 @@ def load_component(folder: Path, class_path: Any, variant: str | None, dtype: to
         model_class = None
     if not (isinstance(model_class, type) and issubclass(model_class, ModelMixin)):
         raise ValueError(f"{folder}: this version has no model `{module_name}.{class_name}`")
-    weights = folder / f"diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
+    weights = folder / weights_name(variant)
     if not weights.is_file():
         found = ", ".join(sorted(path.name for path in folder.glob("*"))) or "nothing"
         raise ValueError(f"{weights}: expected a safetensors file, found {found} in its folder")
@@ -150,7 +94,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         )
         for file in files:
             destination = target / file.relative_to(temporary)
-            destination.parent.mkdir(exist_ok=True)
+            destination.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, destination)
     except (OSError, SafetensorError) as error:  # a full disk is an OSError or, from the weights' writer, the other
         raise OSError(f"could not save to {target}: {one_line(error, _QUOTED)}") from error

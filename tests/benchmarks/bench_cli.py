@@ -48,7 +48,9 @@ def main(rounds: int = 5, model: str | None = None, side: int = 256) -> None:
             "cyclegan-hf --help": [*cyclegan, "--help"],
             "cyclegan-hf translate --help": [*cyclegan, "translate", "--help"],
             "cyclegan-hf translate (one picture)": [*cyclegan, *translate],
-            "cyclegan-hf translate --fast (one picture)": [*cyclegan, *translate, "--fast"],
+            "cyclegan-hf translate --backend torch": [*cyclegan, *translate, "--backend", "torch"],
+            "cyclegan-hf translate --backend openvino": [*cyclegan, *translate, "--backend", "openvino"],
+            "cyclegan-hf translate --fast": [*cyclegan, *translate, "--fast"],
         }
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for round_number in range(rounds + 1):

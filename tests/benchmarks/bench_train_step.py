@@ -162,6 +162,7 @@ class Arithmetic:
     def __init__(self, device: torch.device, dtype: torch.dtype | None) -> None:
         self.device = device
         self.dtype = dtype
+        self.process_index = 0
 
     def prepare_optimizer(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         """The optimiser as it is."""

@@ -1,13 +1,21 @@
-"""FID and Inception score against their closed forms."""
+"""FID, KID and Inception score against their closed forms."""
 
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from cyclegan_hf.metrics.inception import fid, inception_features, inception_score, load_feature_network
+from cyclegan_hf.metrics.inception import (
+    fid,
+    inception_features,
+    inception_score,
+    kid,
+    kid_subset_size,
+    load_feature_network,
+)
 
 
 class TinyNetwork(nn.Module):
@@ -40,6 +48,61 @@ def test_one_picture_has_no_spread() -> None:
         fid(torch.rand(1, 3), torch.rand(5, 3))
 
 
+def numpy_fid(ours: np.ndarray, target: np.ndarray) -> float:
+    """By the eigenvalues of a symmetric matrix: Tr sqrt(S1 S2) = Tr sqrt(sqrt(S1) S2 sqrt(S1))."""
+    first, second = np.cov(ours, rowvar=False), np.cov(target, rowvar=False)
+    values, vectors = np.linalg.eigh(first)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    shared = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(0)).sum()
+    apart = ((ours.mean(0) - target.mean(0)) ** 2).sum()
+    return float(apart + np.trace(first) + np.trace(second) - 2 * shared)
+
+
+def test_fid_against_numpy() -> None:
+    ours, target = (torch.randn(60, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    ours = 1.5 * ours + 0.3
+    assert fid(ours, target) == pytest.approx(numpy_fid(ours.double().numpy(), target.double().numpy()), rel=1e-6)
+
+
+def numpy_kid(ours: np.ndarray, target: np.ndarray) -> float:
+    """The unbiased estimate, pair by pair."""
+
+    def kernel(one: np.ndarray, other: np.ndarray) -> float:
+        return (one @ other / len(one) + 1) ** 3
+
+    def mean(pairs: list[float]) -> float:
+        return sum(pairs) / len(pairs)
+
+    within = [
+        mean([kernel(one, other) for i, one in enumerate(group) for j, other in enumerate(group) if i != j])
+        for group in (ours, target)
+    ]
+    return sum(within) - 2 * mean([kernel(one, other) for one in ours for other in target])
+
+
+def test_kid_against_numpy() -> None:
+    ours, target = (torch.randn(9, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    ours = 1.5 * ours + 0.3
+    whole, spread = kid(ours, target, subsets=2, subset_size=9)
+    assert whole == pytest.approx(numpy_kid(ours.double().numpy(), target.double().numpy()), rel=1e-9)
+    assert spread == pytest.approx(0, abs=1e-12)
+
+
+def test_kid_is_unbiased_and_its_subsets_are_seeded() -> None:
+    ours, target = (torch.randn(400, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    few, spread = kid(ours, target, subsets=400, subset_size=10)
+    assert few == pytest.approx(kid(ours, target, subsets=1, subset_size=400)[0], abs=5 * spread / 20)
+    assert spread > 0
+    assert kid(ours, target, 20, 10) == kid(ours, target, 20, 10) != kid(ours, target, 20, 10, seed=1)
+
+
+def test_subsets_of_kid() -> None:
+    assert [kid_subset_size(*sizes) for sizes in ((5000, 1000), (999, 5000), (3, 9), (2, 2))] == [1000, 499, 2, 2]
+    for sizes, subset in (((1, 5), 2), ((5, 5), 1), ((5, 9), 6)):
+        with pytest.raises(ValueError, match=f"got {subset} of {sizes[0]} and {sizes[1]}"):
+            kid(torch.rand(sizes[0], 3), torch.rand(sizes[1], 3), subset_size=subset)
+
+
 def test_the_score_is_the_number_of_classes_that_are_surely_and_evenly_seen() -> None:
     sure = 100 * torch.eye(4)
     assert inception_score(sure.repeat(5, 1), splits=1) == (pytest.approx(4, rel=1e-4), 0)
@@ -66,9 +129,11 @@ def test_a_torchscript_file_gives_the_features(tmp_path: Path) -> None:
 
 
 def test_what_is_no_network_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Expected a TorchScript file at .*none.pt, found none"):
+    with pytest.raises(
+        ValueError, match=r"Expected a TorchScript file, or the published weights .*none.pt, found none"
+    ):
         load_feature_network(tmp_path / "none.pt")
     (tmp_path / "page.pt").write_text("<html>", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"page.pt, which cannot be read as one") as error:
+    with pytest.raises(ValueError, match=r"page.pt, which torch cannot read as weights") as error:
         load_feature_network(tmp_path / "page.pt")
     assert "\n" not in str(error.value)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from cyclegan_hf.metrics.resampling import bootstrap_counts
 from cyclegan_hf.metrics.sliced_wasserstein import (
     laplacian_pyramid,
     patch_descriptors,
+    resampled_sliced_wasserstein,
     sliced_wasserstein,
     sliced_wasserstein_pyramid,
 )
@@ -183,6 +185,26 @@ def test_the_pyramid_of_distances_tells_the_level() -> None:
     assert fine == pytest.approx(0, abs=1e-2)
     assert middle == pytest.approx(0, abs=1e-2)
     assert coarse > 50
+
+
+def test_batches_change_nothing() -> None:
+    images, targets = torch.rand(6, 3, 32, 40), torch.rand(5, 3, 32, 40)
+    whole = sliced_wasserstein_pyramid([images], [targets])
+    assert sliced_wasserstein_pyramid(images.split(4), targets.split(1)) == pytest.approx(whole, rel=1e-4)
+    one = patch_descriptors(images, num_levels=1, num_patches=9)[0].unflatten(0, (6, 9))
+    more = patch_descriptors(images[4:], num_levels=1, num_patches=20, first=4)[0].unflatten(0, (2, 20))
+    assert torch.equal(more[:, :9], one[4:])  # more patches are added to the same first ones
+
+
+def test_resampled_distances_are_those_of_sets_with_copies() -> None:
+    ours, target = patches(30 * 8, 1).unflatten(0, (30, 8)), patches(40 * 8, 2)
+    ours = 1.2 * ours + 0.3 * torch.randn(30, 1, 3, 1, 1, generator=torch.Generator().manual_seed(3))
+    counts = torch.cat([torch.ones(1, 30, dtype=torch.long), bootstrap_counts(30, 5)])
+    expected = [
+        sliced_wasserstein(ours.repeat_interleave(count, 0).flatten(0, 1), target, num_projections=32)
+        for count in counts
+    ]
+    assert resampled_sliced_wasserstein(ours, target, counts).tolist() == pytest.approx(expected, rel=0.01)
 
 
 def test_batches_of_any_size_and_unequal_sets() -> None:

@@ -161,3 +161,27 @@ def test_shapes_of_the_reports(config: dict, size: int, middle: tuple, expected:
 )
 def test_official_sizes(config: dict, parameters: int, tensor_count: int) -> None:
     assert count(ResnetGenerator, **config) == (parameters, tensor_count)
+
+
+@pytest.mark.parametrize("upsample_type", ["conv_transpose", "resize_conv"])
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_nothing_beyond_the_receptive_radius_changes_a_pixel(blocks: int, upsample_type: str) -> None:
+    generator = ResnetGenerator(
+        block_out_channels=(4, 4, 4), num_res_blocks=blocks, norm_type="none", upsample_type=upsample_type
+    )
+    for parameter in generator.parameters():
+        torch.nn.init.uniform_(parameter, 0.01, 0.02)  # nothing cancels out, no ReLU closes
+    radius = generator.receptive_radius
+    assert radius is not None
+    reached = 0
+    for place in range(80, 84):  # each place in a cell of four
+        sample = torch.zeros(1, 3, 160, 16).requires_grad_()
+        generator(sample).sample[0, 0, place, 8].backward()
+        assert sample.grad is not None
+        rows = sample.grad[0, 0].abs().sum(1).nonzero()[:, 0]
+        reached = max(reached, place - int(rows.min()), int(rows.max()) - place)
+    assert radius - 4 <= reached <= radius
+
+
+def test_an_instance_norm_sees_the_whole_picture() -> None:
+    assert ResnetGenerator(block_out_channels=(4, 8), num_res_blocks=1).receptive_radius is None

@@ -1,6 +1,7 @@
 """The page as visitors meet it: a process of its own, and Chromium in front of it."""
 
 import contextlib
+import multiprocessing
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +46,11 @@ def tiny_pipeline(directions: tuple[str, ...] = ("a2b", "b2a")) -> CycleGANPipel
 
 
 @contextlib.contextmanager
-def serve(model: Path, folder: Path) -> Iterator[str]:
+def serve(model: Path, folder: Path, **settings: str) -> Iterator[str]:
     """Runs `python space/app.py` and yields its address; `folder` gets its log and its temporary files."""
     pytest.importorskip("gradio", reason="gradio is not installed")
     log = folder / "page.log"
-    environment = {"CYCLEGAN_MODEL": str(model), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    environment = {"CYCLEGAN_MODEL": str(model), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", **settings}
     with log.open("w") as output:
         page = subprocess.Popen(
             [sys.executable, "space/app.py"],
@@ -70,10 +72,10 @@ def serve(model: Path, folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def pipeline() -> CycleGANPipeline:
-    """The weights behind the page."""
+    """The weights behind the page, in the precision that the page computes in on this hardware."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return tiny_pipeline()
+        return tiny_pipeline().optimize()
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +97,9 @@ def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS, timeout=PATIENCE * 1000)
         yield browser
+        # A process forked while the browser ran holds its pipe open, and closing would wait for that process.
+        forked = [child for child in multiprocessing.active_children() if not isinstance(child, SpawnProcess)]
+        assert forked == []
         browser.close()
 
 

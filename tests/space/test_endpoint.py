@@ -1,8 +1,12 @@
 """The page's endpoint, as programs call it, and the process behind it."""
 
+import asyncio
+import base64
+import io
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +38,14 @@ def call(client: Any, photo: Path | dict[str, Any] | None, **settings: str) -> I
 
 def test_the_endpoint_tells_its_types(client: Any) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/translate"]
+    clips = ["/translate_video"] if find_spec("av") else []  # PyAV, of the extra `video`
+    assert list(endpoints) == ["/translate", "/translate_batch", *clips, "/models"]
+    assert all(endpoint["description"] for endpoint in endpoints.values())
     parameters = {p["parameter_name"]: p for p in endpoints["/translate"]["parameters"]}
-    assert list(parameters) == ["photo", "direction", "long_side"]
+    assert list(parameters) == ["photo", "direction", "long_side", "model"]
     assert parameters["photo"]["python_type"]["type"] == "filepath"
     assert parameters["direction"]["type"]["enum"] == ["a2b", "b2a"]
+    assert parameters["model"]["type"]["enum"] == ["model"]
     assert parameters["long_side"]["type"]["enum"] == ["512", "1024", "original"]
     assert endpoints["/translate"]["description"].startswith("Translates a photo")
 
@@ -119,7 +126,7 @@ def test_a_bad_file_is_refused_without_naming_files(client: Any, tmp_path: Path,
         case "bomb.png":
             Image.new("1", (9000, 9000)).save(path)
         case "wide.png":
-            Image.new("L", (2100, 2000)).save(path)
+            Image.new("L", (5000, 4000)).save(path)
     with pytest.raises(gradio_client.exceptions.AppError, match=message) as refusal:
         call(client, path, long_side="original")
     assert not any(leak in str(refusal.value) for leak in ("/", "\\", "Error(", "Traceback", name))
@@ -148,7 +155,7 @@ def test_the_servers_own_pictures_cannot_be_asked_for(client: Any, tmp_path: Pat
 
 
 def test_a_model_of_one_direction_and_what_is_left_when_the_page_ends(tmp_path: Path) -> None:
-    pipeline = tiny_pipeline(("b2a",))
+    pipeline = tiny_pipeline(("b2a",)).optimize()
     pipeline.save_pretrained(tmp_path / "model")
     make_picture("B", 9, 64).save(tmp_path / "in.png")
     with serve(tmp_path / "model", tmp_path) as address:
@@ -171,3 +178,46 @@ def test_without_weights_the_page_ends_with_one_line(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert result.stderr.startswith("app.py: ") and result.stderr.count("\n") == 1
     assert "expected a pipeline's folder or a Hub id" in result.stderr
+
+
+def test_agents_find_the_endpoints_as_tools(address: str, tmp_path: Path, pipeline: CycleGANPipeline) -> None:
+    pytest.importorskip("mcp", reason="gradio[mcp] is not installed")
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    photo = make_picture("A", 10, 64)
+    photo.save(tmp_path / "in.png")
+    data = base64.b64encode((tmp_path / "in.png").read_bytes()).decode()
+
+    async def talk() -> tuple[dict[str, Any], Any, Any]:
+        async with (
+            streamablehttp_client(f"{address}/gradio_api/mcp/") as (reader, writer, _),
+            ClientSession(reader, writer) as session,
+        ):
+            await session.initialize()
+            tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+            good = await session.call_tool("translate", {"photo": f"data:image/png;base64,{data}"})
+            return tools, good, await session.call_tool("translate", {"photo": str(tmp_path / "in.png")})
+
+    tools, good, bad = asyncio.run(talk())
+    assert set(tools) == {"translate", "translate_batch", "translate_video", "models"}
+    assert all("description" in field for field in tools["translate"].inputSchema["properties"].values())
+    with Image.open(io.BytesIO(base64.b64decode(good.content[0].data))) as picture:
+        assert_same_picture(picture.convert("RGB"), pipeline(photo).images[0])
+    assert bad.isError  # a path of the server
+
+
+@pytest.mark.parametrize("name", ["drawing.svg", "page.html"])
+def test_what_could_run_in_a_browser_is_only_given_back_as_a_download(address: str, name: str) -> None:
+    httpx = pytest.importorskip("httpx", reason="gradio is not installed")
+    content = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    (path,) = httpx.post(f"{address}/gradio_api/upload", files={"files": (name, content)}).json()
+    answer = httpx.get(f"{address}/gradio_api/file={path}")
+    assert answer.headers["content-disposition"].startswith("attachment")
+
+
+def test_files_elsewhere_are_not_served(address: str, tmp_path: Path) -> None:
+    httpx = pytest.importorskip("httpx", reason="gradio is not installed")
+    (tmp_path / "private.txt").write_text("private")
+    for path in (tmp_path / "private.txt", ROOT / "pyproject.toml", "/etc/hostname"):
+        assert httpx.get(f"{address}/gradio_api/file={path}").status_code in (403, 404)

@@ -40,6 +40,30 @@ def test_the_run_is_described(tmp_path: Path) -> None:
     assert "https://arxiv.org/abs/1703.10593" in text  # the Hub links the paper
 
 
+def test_licences_parameters_and_hardware(tmp_path: Path) -> None:
+    config = TrainConfig(generator=GENERATOR, discriminator=DISCRIMINATOR)
+    config.hub.hub_license, config.hub.hub_data_license = "mit", "cc0-1.0"
+    facts = FACTS | {"hardware": "Abacus 3", "parameters": {"generator_a2b": 2939, "discriminator_b": 577}}
+    found = ModelCard(model_card(config, facts, {"a": 1200, "b": 34}))
+    assert found.data.license == "mit"
+    for fact in ("licence: cc0-1.0", "on 1 × Abacus 3 (2 threads)", "2,939 parameters each", "577 parameters each"):
+        assert fact in found.text
+    assert "| pictures | 1,200 of a, 34 of b |" in found.text
+
+
+@pytest.mark.parametrize(
+    ("signals", "words"),
+    [
+        (None, "is not recorded"),
+        ({}, "saw none"),
+        ({"inversion_a2b": "light turns dark"}, "saw:\n\n- inversion_a2b: light turns dark."),
+    ],
+)
+def test_known_failures_are_told(signals: dict[str, str] | None, words: str) -> None:
+    config = TrainConfig(generator=GENERATOR, discriminator=DISCRIMINATOR)
+    assert words in model_card(config, FACTS, {"a": 1, "b": 1}, signals).split("## Limits")[1]
+
+
 def test_no_licence_is_made_up_and_the_place_for_it_is_shown(tmp_path: Path) -> None:
     found = card(tmp_path)
     assert "license" not in found.data.to_dict()

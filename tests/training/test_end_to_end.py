@@ -140,12 +140,16 @@ def check_the_finished_run(folder: Path) -> None:
         "epochs.jsonl",
         "generator_a2b",
         "generator_b2a",
+        "grid-a2b.jpg",
+        "grid-b2a.jpg",
         "log.jsonl",
         "logs",
+        "losses.json",
         "model_index.json",
         "recipe.yaml",
         "report.md",
         "samples",
+        "training.json",
     ]
     pipe = CycleGANPipeline.from_pretrained(folder)
     assert (pipe.config["domain_a"], pipe.config["domain_b"]) == ("summer", "winter")

@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.cli import main
+from cyclegan_hf.evaluation.pictures import spread
 from tests.metrics.test_inception import save_network
+from tests.testing_utils import write_domains
 from tests.training.tiny import identical, largest_difference, tiny_config, weights
 from training.config import TrainConfig
 from training.data.sources import load_sources
-from training.evaluation import Evaluator, spread
+from training.evaluation import Evaluator
 from training.trainer import Trainer
 
 
@@ -61,6 +64,81 @@ def test_the_best_by_the_metric_is_kept_and_says_how_it_was_chosen(tmp_path: Pat
     assert Evaluator(config, load_sources(config.data))(pipe)["swd"] == best["swd"]
     assert (run / "best" / "training_state" / "discriminator_a.safetensors").is_file()
     assert "| 9 | " in (run / "report.md").read_text(encoding="utf-8")
+
+
+def test_every_few_steps_and_at_the_end(tmp_path: Path) -> None:
+    config = with_test_pictures(tmp_path, evaluation={"steps": 4}, run={"max_train_steps": 10})
+    Trainer(config).train()
+    told = lines(tmp_path / "run" / "epochs.jsonl")
+    assert [(line["step"], "train" in line, "evaluation" in line) for line in told] == [
+        *[(3, True, False), (4, False, True), (6, True, False), (8, False, True), (9, True, False), (10, True, True)],
+    ]
+    assert [line["epoch"] for line in told] == [1, 2, 2, 3, 3, 4]
+
+
+@pytest.mark.parametrize("evaluation", [{"epochs": 1}, {"steps": 2}])
+def test_a_run_without_progress_ends(
+    tmp_path: Path, evaluation: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = with_test_pictures(
+        tmp_path,
+        run={"max_train_steps": 300, "checkpointing_steps": 3, "validation_steps": 100},
+        evaluation=evaluation | {"patience": 2, "initial": True},
+        optimizer={"learning_rate": 0.0},  # so that the metric does not improve
+    )
+    every = 3 if "epochs" in evaluation else 2
+    with caplog.at_level(logging.INFO):
+        unbroken = Trainer(config)
+        unbroken.train()
+    run = tmp_path / "run"
+    assert unbroken.step == 2 * every
+    assert f"Ends at step {2 * every}: no better swd since step 0" in caplog.text
+    assert json.loads((run / "metrics.json").read_text())["step"] == 2 * every
+    assert json.loads((run / "best" / "metrics.json").read_text())["step"] == 0
+    told = lines(run / "epochs.jsonl")
+    assert [line["step"] for line in told if "evaluation" in line] == [0, every, 2 * every]
+    assert "train" in told[-1]  # the epoch as far as it went
+    assert (run / "model_index.json").is_file()
+    assert any(path.name.startswith(f"{2 * every:07d}") for path in (run / "samples").iterdir())
+
+    # The same after an interruption: patience is counted by what is recorded.
+    shutil.copytree(run, tmp_path / "unbroken")
+    resumed = Trainer(config, run / "checkpoint-3")
+    resumed.train()
+    assert resumed.step == 2 * every
+    for name in ("epochs.jsonl", "report.md", "metrics.json", "losses.json"):
+        assert (run / name).read_text() == (tmp_path / "unbroken" / name).read_text(), name
+
+
+def test_the_best_and_the_last_are_both_told(tmp_path: Path) -> None:
+    Trainer(with_test_pictures(tmp_path, **EVERY, optimizer={"learning_rate": 0.0})).train()
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    best = json.loads((tmp_path / "run" / "best" / "metrics.json").read_text())
+    assert metrics["step"] == 9
+    assert metrics["best"] == {key: value for key, value in best.items() if key != "protocol"}
+    assert metrics["best"]["step"] == 3  # none after it is better
+    text = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert f"Last: {metrics['swd']:.4g} (step 9). Best: {best['swd']:.4g} (step 3)." in text
+    losses = json.loads((tmp_path / "run" / "losses.json").read_text())
+    assert set(losses) == {"train", "test"}
+    assert {"total", "generator", "discriminator", "cycle", "accuracy_a", "accuracy_b"} == set(losses["test"])
+
+
+def test_scores_in_training_are_those_of_the_command(tmp_path: Path) -> None:
+    """The same measuring on the same pictures; the command also reads them itself."""
+    write_domains(tmp_path / "domains", count=3, size=32)  # of the training's size: nothing is resized
+    Trainer(with_test_pictures(tmp_path, run={"max_train_steps": 2}, evaluation={"epochs": 1})).train()
+    run, data = tmp_path / "run", tmp_path / "domains"
+    command = ["evaluate", "--model", str(run), "--data", str(data), "--output", str(tmp_path / "report")]
+    assert main([*command, "--inception", "none", "--batch-size", "8", "--resamples", "0"]) == 0
+    in_training, by_command = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (run, tmp_path / "report")
+    )
+    for way in ("a2b", "b2a"):
+        for name in ("swd", "gap_closed", "ssim", "color_distance", "diversity"):
+            assert in_training[way][name] == pytest.approx(by_command[way][name], rel=1e-6), name
+    assert by_command["protocol"]["model"]["step"] == 2
+    assert in_training["protocol"]["swd"]["repeats"] == by_command["protocol"]["swd"]["repeats"]
 
 
 def test_looking_changes_nothing(tmp_path: Path) -> None:
@@ -136,19 +214,38 @@ def test_gms_with_a_feature_network(tmp_path: Path) -> None:
     assert "tiny.pt" not in (tmp_path / "run" / "recipe.yaml").read_text()
 
 
+@pytest.mark.parametrize("metric", ["fid", "kid"])
+def test_other_figures_of_a_feature_network_choose_too(tmp_path: Path, metric: str) -> None:
+    network = save_network(tmp_path / "tiny.pt")
+    evaluation = {"epochs": 1, "metric": metric, "inception": str(network)}
+    Trainer(with_test_pictures(tmp_path, run={"max_train_steps": 1}, evaluation=evaluation)).train()
+    best = json.loads((tmp_path / "run" / "best" / "metrics.json").read_text())
+    assert best[metric] == (best["a2b"][metric] + best["b2a"][metric]) / 2
+    assert best["protocol"]["feature_network"]["name"] == "tiny.pt"
+
+
+def test_epochs_and_steps_exclude_one_another(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"`evaluation\.epochs` and `evaluation\.steps` exclude one another, got 1 and 2"
+    ):
+        tiny_config(tmp_path, evaluation={"epochs": 1, "steps": 2})
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
         (
             {"evaluation": {"epochs": 1, "metric": "gms"}},
-            "`evaluation.inception`, got None; `--evaluation.metric swd`",
+            "as `evaluation.inception`, or auto to fetch the published one, got None; `--evaluation.metric swd`",
         ),
         (
             {"evaluation": {"epochs": 1, "metric": "gms", "inception": "none.pt"}},
-            "as `evaluation.inception`, got none.pt; `--evaluation.metric swd` needs none",
+            "or auto to fetch the published one, got none.pt; `--evaluation.metric swd` needs none",
         ),
         ({"evaluation": {"epochs": 1, "split": "validation"}}, "set `data.validation_share`"),
         ({"lr_scheduler": {"type": "plateau"}}, "`evaluation.epochs` must be at least 1, got 0"),
+        ({"evaluation": {"patience": 3}}, "`evaluation.patience` follows the evaluation's metric"),
+        ({"evaluation": {"epochs": 1, "metric": "kid", "inception": "auto"}}, "offline: give their file"),
         ({"evaluation": {"epochs": 1, "image_size": 24}}, "at least 25 pixels, got 24: set `evaluation.image_size`"),
     ],
 )

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +61,23 @@ def test_another_thread_has_no_signals_and_no_error() -> None:
 def test_the_exit_code_is_the_shells() -> None:
     assert Interrupted("stopped", signal.SIGTERM).exit_code == 143
     assert isinstance(Interrupted("stopped", signal.SIGINT), KeyboardInterrupt)  # what other commands catch
+
+
+def test_a_program_ends_although_its_workers_ignore_signals_and_something_holds_them() -> None:
+    script = """
+import sys
+from torch.utils.data import DataLoader
+from training.interruption import end_workers_at_exit, leave_signals_to_the_main_process
+
+end_workers_at_exit()
+sys.held = iter(DataLoader(range(9), num_workers=2, worker_init_fn=leave_signals_to_the_main_process))
+print(next(sys.held))
+raise ValueError("an error that nobody expected")
+"""
+    root = Path(__file__).resolve().parents[2]
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stdout == "tensor([0])\n"
+    assert ended.stderr.endswith("ValueError: an error that nobody expected\n")

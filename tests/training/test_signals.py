@@ -9,18 +9,11 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch.nn import functional as F
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.evaluation.signs import measure, present
+from cyclegan_hf.metrics.artifacts import change, luma_agreement, noise_gain, regular_pattern
 from cyclegan_hf.models.outputs import GeneratorOutput
 from tests.testing_utils import make_picture
-from training.signals import (
-    LONG,
-    SIGNS,
-    Signals,
-    change,
-    luma_agreement,
-    measure,
-    noise_gain,
-    regular_pattern,
-)
+from training.signals import LONG, SIGNS, Signals
 
 
 class PixelFunction(ModelMixin, ConfigMixin):
@@ -71,7 +64,7 @@ def measured(there: str, back: str = "identity", accuracy: float = 0.7) -> dict[
 
 
 def shown(measures: dict[str, float]) -> set[str]:
-    return {name for name, sign in SIGNS.items() if sign.shows(measures)}
+    return set(present(measures, SIGNS))
 
 
 def test_a_healthy_translation_shows_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,7 @@ def test_too_many_bad_pictures_stop_the_run(tmp_path: Path, num_workers: int) ->
         pictures[index].write_bytes(b"")
     tolerant = stream(pictures, max_bad_share=0.15, num_workers=num_workers)  # three of twenty
     taken(tolerant, 20)
+    tolerant.close()
     strict = stream(pictures, max_bad_share=0.14, num_workers=num_workers)
     with pytest.raises(ValueError, match=r"3 of 20 pictures could not be read, more than .*\(0.14\)") as error:
         taken(strict, 20)
@@ -208,6 +210,7 @@ def test_nothing_but_bad_pictures(tmp_path: Path, count: int, num_workers: int) 
     with pytest.raises(ValueError, match=f"{count} of {count} pictures could not be read") as error:
         next(source)
     assert "\n" not in str(error.value)
+    assert multiprocessing.active_children() == []  # although `error` still holds the stream
 
 
 def test_pictures_are_found_in_sub_folders_in_a_stable_order(tmp_path: Path) -> None:

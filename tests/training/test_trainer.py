@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cyclegan_hf import CycleGANPipeline
 from tests.training.tiny import largest_difference, tiny_config, weights
@@ -144,6 +145,15 @@ def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
     assert trainer.step == 6
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_tracker_shows_no_step_twice_after_a_stretch_was_lost(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, run={"checkpointing_steps": 2, "report_to": "tensorboard"})
+    trained(config)
+    trained(config, tmp_path / "run" / "checkpoint-2")  # the second two steps were lost, as after a kill
+    events = EventAccumulator(str(tmp_path / "run" / "logs"))
+    events.Reload()
+    assert [scalar.step for scalar in events.Scalars("cycle_a")] == [1, 2, 3, 4]
 
 
 def test_an_epoch_is_a_pass_over_the_longer_domain(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from training.data.order import Dealt, DomainOrder, Position, Share, next_passes
 from training.data.pictures import open_picture
 from training.data.shards import Group
 from training.data.transforms import augment
-from training.interruption import leave_signals_to_the_main_process
+from training.interruption import end_workers_at_exit, leave_signals_to_the_main_process
 
 
 _PORTION = 16  # rows that the reading thread is asked for at a time
@@ -169,6 +169,7 @@ class RowStream:
         self._share = share
         self._ready: deque[Example] = deque()
         self._rows = ReadAhead(self.order, config.buffer)
+        end_workers_at_exit()
         loader = DataLoader(
             DealtDataset(processor, config, seed, domain),
             batch_sampler=DealtBatches(self._rows, share.batch_size),

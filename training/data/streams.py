@@ -21,7 +21,7 @@ from training.data.pictures import Picture, open_picture
 from training.data.row_stream import RowStream
 from training.data.sources import Sources
 from training.data.transforms import augment
-from training.interruption import leave_signals_to_the_main_process
+from training.interruption import end_workers_at_exit, leave_signals_to_the_main_process
 
 
 class Key(NamedTuple):
@@ -163,6 +163,7 @@ class DomainStream:
         order = dataset.domain if order_domain is None else order_domain
         keys = StreamBatches(len(dataset), batch_size, dataset.seed, order, start, rank, num_processes)
         workers = dataset.config.num_workers
+        end_workers_at_exit()
         loader = DataLoader(
             dataset,
             batch_sampler=keys,
@@ -183,7 +184,11 @@ class DomainStream:
         batch, faults = next(self._batches)
         self.position += self._step
         read = len(self.dataset) if batch is None else len(batch)
-        self.bad.add(read, 0 if batch is None else read, faults)
+        try:
+            self.bad.add(read, 0 if batch is None else read, faults)
+        except ValueError:
+            self.close()  # now: the error's traceback may keep this stream for long
+            raise
         assert batch is not None, "nothing but bad pictures is an error"
         return batch
 

@@ -2,87 +2,24 @@
 
 import contextlib
 import io
-import multiprocessing
-import os
 import random
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.hub.client import Client, ClientError
 from tests.hub_server import HubServer
 from tests.testing_utils import make_picture
 
 
-pytestmark = pytest.mark.slow  # half a minute, of a server that no other test needs yet
+pytestmark = pytest.mark.slow  # half a minute, of what the other tests here use
 
-Client = Callable[..., Any]
 LARGE = 12 << 20  # the clients keep what they have of a download in steps of 10 MB
-
-
-class ClientError(Exception):
-    """What went wrong in the clients' process: the name of the exception's class, and its text."""
 
 
 def refused(error: str, text: str = "") -> contextlib.AbstractContextManager:
     return pytest.raises(ClientError, match=rf"(?s)^{error}: .*{text}")
-
-
-def set_environment(environment: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
-
-
-def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, str | None]:
-    """In the clients' process: what a function returns, or how it fails (not each exception survives a pickle)."""
-    try:
-        return function(*args, **kwargs), None
-    except Exception as error:
-        return None, f"{type(error).__name__}: {error}"
-
-
-def call(name: str, *args: Any, **kwargs: Any) -> Any:
-    import huggingface_hub
-
-    result = getattr(huggingface_hub, name)(*args, **kwargs)
-    return list(result) if isinstance(result, Iterator) else result
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[HubServer]:
-    with HubServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(shared_server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Runs a function of this file in the clients' process: one for all tests, for its imports take seconds."""
-    environment = shared_server.environment(tmp_path_factory.mktemp("home"))
-    # Spawned: what this process has imported has read another HF_ENDPOINT.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, set_environment, (environment,)) as pool:
-
-        def in_process(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            result, failure = pool.submit(run, function, *args, **kwargs).result(timeout=500)
-            if failure:
-                raise ClientError(failure)
-            return result
-
-        yield in_process
-
-
-@pytest.fixture
-def hub(client: Client) -> Client:
-    """Calls a function of `huggingface_hub` by its name."""
-    return lambda name, *args, **kwargs: client(call, name, *args, **kwargs)
-
-
-@pytest.fixture
-def server(shared_server: HubServer) -> HubServer:
-    shared_server.requests.clear()
-    return shared_server
 
 
 @pytest.fixture

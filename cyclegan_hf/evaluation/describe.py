@@ -1,0 +1,200 @@
+"""Sets of pictures, described batch by batch so that the pictures need not stay, and compared with one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from cyclegan_hf.metrics.color import color_difference, mean_lab
+from cyclegan_hf.metrics.diversity import mean_pair_distance, reduced
+from cyclegan_hf.metrics.gms import gms
+from cyclegan_hf.metrics.inception import (
+    FeatureNetwork,
+    fid,
+    inception_features,
+    inception_score,
+    kid,
+    kid_subset_size,
+)
+from cyclegan_hf.metrics.inception_resampling import resampled_fid, resampled_inception_score, resampled_kid
+from cyclegan_hf.metrics.sliced_wasserstein import patch_descriptors, resampled_sliced_wasserstein, sliced_wasserstein
+
+
+SMALLEST = 25
+"""Pixels that SWD needs: a 7×7 patch on the third level of the pyramid."""
+RANK = 2048
+"""Features of FID's Inception: the covariance of fewer pictures is not of full rank, and FID is biased upwards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSettings:
+    """How sets are compared.
+
+    Attributes:
+        seed: Seed of patches, directions, subsets and resamples.
+        resamples: Bootstrap resamples; 0 for none.
+        swd: Compute the sliced Wasserstein distance.
+        levels: Levels of its pyramid.
+        patches: Patches a picture and level.
+        projections: Random directions.
+        repeats: Times that patches and directions are drawn; the figure is the mean. See `swd_repeats`.
+        kid_subsets: Random subsets of KID.
+        splits: Parts of the Inception score.
+    """
+
+    seed: int = 0
+    resamples: int = 0
+    swd: bool = True
+    levels: int = 3
+    patches: int = 128
+    projections: int = 512
+    repeats: int = 1
+    kid_subsets: int = 100
+    splits: int = 10
+
+
+def swd_repeats(largest_set: int) -> int:
+    """How often to draw patches: few pictures leave much to chance, and many would need much memory."""
+    return max(1, min(4, 1024 // max(1, largest_set)))
+
+
+class SetDescription:
+    """What is compared of a set of pictures.
+
+    Memory: 0.23 MB a picture and repeat for SWD at 3 levels of colour, and what the feature network gives.
+
+    Args:
+        settings: How.
+        network: Gives the features of FID, KID and the Inception score; none without it.
+
+    Attributes:
+        count: Pictures so far.
+    """
+
+    def __init__(self, settings: SetSettings, network: FeatureNetwork | None = None) -> None:
+        self.settings = settings
+        self.network = network
+        self.count = 0
+        self._levels: list[list[torch.Tensor]] = []
+        self._features: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._colors: list[torch.Tensor] = []
+        self._reduced: list[torch.Tensor] = []
+
+    def add(self, images: torch.Tensor) -> None:
+        """Take in pictures, `(B, C, H, W)` in [0, 1] on the CPU."""
+        settings = self.settings
+        if settings.swd:
+            patches = settings.patches * settings.repeats
+            levels = patch_descriptors(
+                images, settings.levels, num_patches=patches, seed=settings.seed, first=self.count
+            )
+            self._levels.append([level.unflatten(0, (len(images), patches)) for level in levels])
+        if self.network is not None:
+            self._features.append(inception_features([images], self.network))
+        self._colors.append(mean_lab(images))
+        self._reduced.append(reduced(images))
+        self.count += len(images)
+
+    def patches(self, level: int, repeat: int) -> torch.Tensor:
+        """`(n, patches, channels, 7, 7)` of one draw."""
+        count = self.settings.patches
+        return torch.cat([batch[level][:, repeat * count : (repeat + 1) * count] for batch in self._levels])
+
+    @property
+    def features(self) -> torch.Tensor:
+        """The feature network's features, `(n, features)`."""
+        return torch.cat([features for features, _ in self._features])
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """Its logits, `(n, classes)`."""
+        return torch.cat([logits for _, logits in self._features])
+
+    @property
+    def colors(self) -> torch.Tensor:
+        """Mean Lab colours, `(n, 3)`."""
+        return torch.cat(self._colors)
+
+    @property
+    def reduced(self) -> torch.Tensor:
+        """The pictures much reduced, `(n, dimensions)`."""
+        return torch.cat(self._reduced)
+
+
+def compare_sets(
+    ours: SetDescription, target: SetDescription, counts: torch.Tensor
+) -> tuple[dict[str, float | list[float]], dict[str, torch.Tensor]]:
+    """The figures that compare a set with the target's real pictures.
+
+    What a set is too small for is left out: FID and KID need two pictures, and so does diversity.
+
+    Args:
+        ours: The set.
+        target: The real pictures.
+        counts (`torch.Tensor` of shape `(resamples, n)`): How often each picture of `ours` is in each resample.
+
+    Returns:
+        Figures by name, and what each of them is in the resamples.
+    """
+    figures: dict[str, float | list[float]] = {}
+    resampled: dict[str, torch.Tensor] = {}
+    if ours.settings.swd:
+        levels, resampled["swd"] = _swd(ours, target, counts)
+        figures |= {"swd_levels": levels, "swd": sum(levels) / len(levels)}
+    if ours.network is not None and min(ours.count, target.count) >= 2:
+        inception, resampled_inception = _inception(ours, target, counts)
+        figures |= inception
+        resampled |= resampled_inception
+    mean = target.colors.mean(0)
+    weights = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    figures["color_distance"] = color_difference(ours.colors.mean(0), mean).item()
+    resampled["color_distance"] = color_difference(weights.float() @ ours.colors, mean)
+    if min(ours.count, target.count) >= 2 and (whole := mean_pair_distance(target.reduced).item()) > 0:
+        figures["diversity"] = mean_pair_distance(ours.reduced).item() / whole
+        resampled["diversity"] = mean_pair_distance(ours.reduced, counts) / whole
+    return figures, resampled
+
+
+def _swd(ours: SetDescription, target: SetDescription, counts: torch.Tensor) -> tuple[list[float], torch.Tensor]:
+    """The distance at each level, mean over draws; and the mean over levels in the resamples, of the first draw."""
+    settings = ours.settings
+    levels, resampled = [], torch.zeros(len(counts))
+    for level in range(settings.levels):
+        distances = []
+        for repeat in range(settings.repeats):
+            mine, its = ours.patches(level, repeat), target.patches(level, repeat).flatten(0, 1)
+            seed = settings.seed + repeat
+            distances.append(sliced_wasserstein(mine.flatten(0, 1), its, settings.projections, seed))
+            if repeat == 0 and len(counts):
+                resampled += resampled_sliced_wasserstein(mine, its, counts, seed=seed) / settings.levels
+        levels.append(sum(distances) / len(distances))
+    return levels, resampled
+
+
+def _inception(
+    ours: SetDescription, target: SetDescription, counts: torch.Tensor
+) -> tuple[dict[str, float | list[float]], dict[str, torch.Tensor]]:
+    settings, features, real = ours.settings, ours.features, target.features
+    distance = fid(features, real)
+    kernel, kernel_std = kid(
+        features, real, settings.kid_subsets, kid_subset_size(ours.count, target.count), settings.seed
+    )
+    score, score_std = inception_score(ours.logits, settings.splits, settings.seed)
+    figures: dict[str, float | list[float]] = {
+        "fid": distance,
+        "kid": kernel,
+        "kid_std": kernel_std,
+        "inception_score": score,
+        "inception_score_std": score_std,
+        "gms": gms(distance, score),
+    }
+    if not len(counts):
+        return figures, {}
+    resampled = {
+        "fid": resampled_fid(features, real, counts),
+        "kid": resampled_kid(features, real, counts),
+        "inception_score": resampled_inception_score(ours.logits, counts),
+    }
+    resampled["gms"] = (resampled["fid"].clamp(min=0) / resampled["inception_score"]).sqrt()
+    return figures, resampled

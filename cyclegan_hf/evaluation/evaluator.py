@@ -1,0 +1,371 @@
+"""The measuring itself: pictures through a pipeline, both ways, and every figure of what comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cyclegan_hf.evaluation.describe import RANK, SMALLEST, SetDescription, SetSettings, compare_sets, swd_repeats
+from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, spread
+from cyclegan_hf.evaluation.signs import SIGNS, measure, present
+from cyclegan_hf.image_processor import ImageProcessor, Rounding
+from cyclegan_hf.metrics.color import color_difference, mean_lab
+from cyclegan_hf.metrics.discrimination import score_accuracy
+from cyclegan_hf.metrics.inception import FeatureNetwork
+from cyclegan_hf.metrics.reconstruction import l1_distance, psnr
+from cyclegan_hf.metrics.resampling import bootstrap_counts, resampled_means
+from cyclegan_hf.metrics.structure import edge_agreement, structural_similarity
+
+
+logger = logging.getLogger(__name__)
+
+DIRECTIONS = ("a2b", "b2a")
+LOOKED_AT = 16
+"""Pictures on which signs of faults are looked for, evenly spread."""
+PairMeasure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Pictures and their translations, both `(B, 3, H, W)` in [0, 1], to a figure of each, `(B,)`."""
+Judge = Callable[[torch.Tensor], torch.Tensor]
+"""Pictures `(B, C, H, W)` in [0, 1] to a discriminator's score of each, `(B,)`."""
+Keep = Callable[[str, int, Path, dict[str, torch.Tensor]], None]
+"""Takes a direction, a picture's number and file, and its `input`, `translation` and `cycle` as `(C, H, W)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is measured, and how.
+
+    Attributes:
+        sets: How sets are compared; the repeats of SWD are set by the sizes of the sets.
+        batch_size: Pictures at a time.
+        rounding: Of translations to 8 bits, before anything is measured.
+        cycle: Translate back, and measure what comes of it.
+        identity: Measure what a generator does to its own target's pictures.
+        signs: Look for signs of faults.
+        baselines: Measure the inputs themselves and real pictures of the target likewise.
+    """
+
+    sets: SetSettings = field(default_factory=SetSettings)
+    batch_size: int = 4
+    rounding: Rounding = "nearest"
+    cycle: bool = True
+    identity: bool = True
+    signs: bool = True
+    baselines: bool = True
+
+
+@dataclass
+class Scores:
+    """The figures of one direction.
+
+    Attributes:
+        figures: By name, as `cyclegan_hf.evaluation.figures` has them, and beside those `swd_levels` (fine to coarse),
+            `kid_std`, `inception_score_std`, `change`, `luma_correlation`, `cycle_growth` and `pattern_ratio`.
+        resampled: What figures are in the bootstrap's resamples, `(resamples,)` each.
+        pictures: Figures of each picture, NaN where it has none.
+        signs: Signs of faults, with what there is to say of them.
+    """
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    resampled: dict[str, torch.Tensor] = field(default_factory=dict)
+    pictures: dict[str, torch.Tensor] = field(default_factory=dict)
+    signs: dict[str, str] = field(default_factory=dict)
+
+
+class Evaluator:
+    """Scores pipelines on the same pictures.
+
+    What does not depend on the pipeline, the reference's description and the baselines, is made once.
+
+    Args:
+        pictures: Which.
+        settings: How.
+        network: Feature network for FID, KID, IS and GMS; unset, these are left out.
+        pair_measures: Further figures of a picture and its translation by name, such as `lpips`.
+        progress: Wraps a loop over batches: takes the iterator, its number of pictures and what is done.
+        autocast: The arithmetic of the translations; figures are computed in float32 and above.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        settings: Settings,
+        network: FeatureNetwork | None = None,
+        pair_measures: dict[str, PairMeasure] | None = None,
+        progress: Callable[[Iterator[Any], int, str], Iterator[Any]] = lambda batches, total, what: batches,
+        autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+    ) -> None:
+        sets = [*pictures.inputs.values(), *pictures.references.values()]
+        largest = max(len(one.files) for one in sets)
+        self.pictures = pictures
+        self.settings = dataclasses.replace(
+            settings, sets=dataclasses.replace(settings.sets, repeats=swd_repeats(largest))
+        )
+        self.network = network
+        self.pair_measures = pair_measures or {}
+        self.progress = progress
+        self.autocast = autocast
+        self.directions = [way for way in DIRECTIONS if way[0] in pictures.inputs and way[2] in pictures.references]
+        self.sizes: dict[str, tuple[int, int]] = {}
+        self._targets: dict[str, SetDescription] = {}
+        self._baselines: dict[str, dict[str, Scores]] = {}
+
+    def warnings(self) -> list[str]:
+        """What the number and the size of the pictures mean for the figures."""
+        said = []
+        for way in self.directions:
+            inputs, references = self.pictures.inputs[way[0]], self.pictures.references[way[2]]
+            fewest = min(len(inputs.files), len(references.files))
+            if self.network is not None and fewest < 2:
+                said.append(f"{way}: FID and KID need 2 pictures of each kind, there is {fewest}: they are left out")
+            elif self.network is not None and fewest < RANK:
+                said.append(
+                    f"{way}: FID is biased upwards with {fewest} pictures, fewer than its {RANK} features: go by KID"
+                )
+            if not self.pictures.independent.get(way[2], True):
+                said.append(f"{way}: there are no other pictures of the target than those to translate: no gap closed")
+        return said
+
+    def baselines(self, pipeline: Any) -> dict[str, dict[str, Scores]]:
+        """By direction, the figures of `untouched` inputs and of `real` pictures of the target.
+
+        Args:
+            pipeline: Knows the domains' channels, which must be those of every pipeline that is scored.
+        """
+        for way in self.directions:
+            self._baseline(pipeline, way)
+        return self._baselines
+
+    @torch.no_grad()
+    def __call__(
+        self, pipeline: Any, judges: dict[str, tuple[Judge, str]] | None = None, keep: Keep | None = None
+    ) -> dict[str, Scores]:
+        """Score a pipeline.
+
+        Args:
+            pipeline: The `CycleGANPipeline`.
+            judges: By domain, its discriminator and the adversarial loss that it was trained with.
+            keep: Takes every picture with what came of it.
+
+        Returns:
+            The scores of each direction that the pipeline has and for which there are pictures.
+
+        Raises:
+            ValueError: If a set has no readable picture, or a translation is not finite.
+        """
+        pipeline.set_progress_bar_config(disable=True)
+        scores = {}
+        # Pictures of another size than the training's batches: not worth compiling for.
+        with torch.compiler.set_stance("force_eager"):
+            for way in self.directions:
+                if getattr(pipeline, f"generator_{way}") is not None:
+                    scores[way] = self._direction(pipeline, way, (judges or {}).get(way[2]), keep)
+        if not scores:
+            raise ValueError("there are no pictures for the direction that this model has")
+        return scores
+
+    def _direction(self, pipeline: Any, way: str, judge: tuple[Judge, str] | None, keep: Keep | None) -> Scores:
+        source, target = way[0], way[2]
+        reference = self._target(pipeline, target)
+        baseline = self._baseline(pipeline, way) if self.settings.baselines else {}
+        described = SetDescription(reference.settings, self.network)
+        inputs = self.pictures.inputs[source]
+        back = self.settings.cycle and getattr(pipeline, f"generator_{target}2{source}") is not None
+        rows: list[dict[str, torch.Tensor]] = []
+        on_fake: list[torch.Tensor] = []
+        for batch in self._batches(inputs, source, way):
+            images = as_tensors([image for _, image in batch], _processor(pipeline, source))
+            translations, cycles = self._translated(pipeline, [image for _, image in batch], way, back)
+            rows.append(self._pair_figures(images, translations) | self._cycle_figures(images, cycles))
+            if judge is not None:
+                on_fake.append(judge[0](translations))
+            if keep is not None:
+                for index, (path, _) in enumerate(batch):
+                    shown = {"input": images[index], "translation": translations[index]}
+                    shown |= {"cycle": cycles[index]} if cycles is not None else {}
+                    keep(way, described.count + index, path, shown)
+            described.add(translations)
+        result = Scores(pictures={name: torch.cat([row[name] for row in rows]) for name in rows[0]})
+        counts = bootstrap_counts(described.count, self.settings.sets.resamples, self.settings.sets.seed)
+        result.figures, result.resampled = compare_sets(described, reference, counts)
+        for name, values in result.pictures.items():
+            result.figures[name] = resampled_means(values, torch.ones(1, len(values))).item()
+            result.resampled[name] = resampled_means(values, counts)
+        self._at_home(pipeline, way, judge, on_fake, counts, result)
+        _close_gap(result, baseline)
+        if self.settings.signs:
+            self._look(pipeline, way, result)
+        result.figures = {name: value for name, value in result.figures.items() if _is_known(value)}
+        return result
+
+    def _pair_figures(self, images: torch.Tensor, translations: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Figures of pictures and their translations, where both have one shape."""
+        figures = {"color_shift": color_difference(mean_lab(images), mean_lab(translations))}
+        if images.shape != translations.shape:
+            return figures
+        if min(images.shape[-2:]) >= 8:
+            figures["ssim"] = structural_similarity(images, translations)
+            if images.shape[1] == 3:
+                figures["edge_agreement"] = edge_agreement(images, translations)
+        for name, measured in self.pair_measures.items():
+            figures[name] = measured(images, translations)
+        return figures
+
+    def _cycle_figures(self, images: torch.Tensor, cycles: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        if cycles is None:
+            return {}
+        figures = {"cycle_l1": l1_distance(images, cycles), "cycle_psnr": psnr(images, cycles)}
+        if min(images.shape[-2:]) >= 8:
+            figures["cycle_ssim"] = structural_similarity(images, cycles)
+        return figures
+
+    def _at_home(
+        self,
+        pipeline: Any,
+        way: str,
+        judge: tuple[Judge, str] | None,
+        on_fake: list[torch.Tensor],
+        counts: torch.Tensor,
+        result: Scores,
+    ) -> None:
+        """What a generator and a discriminator do to real pictures of the target: identity distance, accuracy."""
+        target = way[2]
+        channels = [_processor(pipeline, domain).num_channels for domain in (way[0], target)]
+        identity = self.settings.identity and channels[0] == channels[1]
+        real = self.pictures.inputs.get(target)
+        if real is None or not (identity or judge):
+            return
+        distances, on_real = [], []
+        for batch in self._batches(real, target, f"{way} at home"):
+            images = as_tensors([image for _, image in batch], _processor(pipeline, target))
+            if judge is not None:
+                on_real.append(judge[0](images))
+            if identity:
+                same, _ = self._translated(pipeline, [image for _, image in batch], way, back=False)
+                if same.shape == images.shape:
+                    distances.append(l1_distance(images, same))
+        if distances:
+            values = torch.cat(distances)
+            others = bootstrap_counts(len(values), len(counts), self.settings.sets.seed + 1)
+            result.figures["identity_l1"] = values.mean().item()
+            result.resampled["identity_l1"] = resampled_means(values, others)
+        if judge is not None:
+            real_scores, fake_scores = torch.cat(on_real), torch.cat(on_fake)
+            result.figures["accuracy"] = score_accuracy(real_scores, fake_scores, judge[1]).item()
+            result.resampled["accuracy"] = (
+                torch.stack(
+                    [
+                        score_accuracy(real_scores, fake_scores.repeat_interleave(count), judge[1]).double()
+                        for count in counts
+                    ]
+                )
+                if len(counts)
+                else torch.zeros(0)
+            )
+
+    def _look(self, pipeline: Any, way: str, result: Scores) -> None:
+        files = spread(self.pictures.inputs[way[0]].files, LOOKED_AT)
+        images = torch.cat(
+            [as_tensors([self.pictures.read(path, way[0])], _processor(pipeline, way[0])) for path in files]
+        )
+        result.figures |= measure(pipeline, images, way, self.settings.batch_size)
+        known = {name: value for name, value in result.figures.items() if isinstance(value, float)}
+        result.signs = present(known, SIGNS)
+
+    def _translated(
+        self, pipeline: Any, images: list[Image.Image], way: str, back: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Translations, and these translated back, as they would be saved: in 8 bits."""
+        try:
+            with self.autocast():
+                output = pipeline(images, direction=way, return_cycle=back, batch_size=len(images), output_type="pt")
+        except ValueError as error:
+            raise ValueError(f"{way}: {error}") from error
+        offset = 0.5 if self.settings.rounding == "nearest" else 0.0
+        rounded = [
+            torch.floor(torch.stack(pictures) * 255 + offset) / 255
+            for pictures in (output.images, output.cycles)
+            if pictures
+        ]
+        return rounded[0], rounded[1] if back else None
+
+    def _target(self, pipeline: Any, target: str) -> SetDescription:
+        if target not in self._targets:
+            self._targets[target] = self._described(pipeline, self.pictures.references[target], target, "reference")
+        return self._targets[target]
+
+    def _baseline(self, pipeline: Any, way: str) -> dict[str, Scores]:
+        """Inputs as they are, and real pictures of the target, against the reference."""
+        if way not in self._baselines:
+            source, target = way[0], way[2]
+            reference, seed = self._target(pipeline, target), self.settings.sets.seed
+            sets = {"untouched": (self.pictures.inputs[source], seed)}
+            if target in self.pictures.inputs and self.pictures.independent.get(target, True):
+                sets["real"] = (self.pictures.inputs[target], seed + 1)
+            self._baselines[way] = {}
+            for name, (files, its_seed) in sets.items():
+                # Inputs too in the target's channels and size: as if they were translations.
+                described = self._described(pipeline, files, target, f"{way} {name}")
+                counts = bootstrap_counts(described.count, self.settings.sets.resamples, its_seed)
+                figures, resampled = compare_sets(described, reference, counts)
+                if name == "untouched":
+                    figures |= {"edge_agreement": 1.0, "ssim": 1.0, "color_shift": 0.0}  # of a picture and itself
+                self._baselines[way][name] = Scores(figures, resampled)
+        return self._baselines[way]
+
+    def _described(self, pipeline: Any, files: PictureSet, domain: str, what: str) -> SetDescription:
+        processor, described = _processor(pipeline, domain), None
+        for batch in self._batches(files, domain, what):
+            images = as_tensors([image for _, image in batch], processor)
+            if described is None:
+                described = SetDescription(self._set_settings(images), self.network)
+                self.sizes[domain] = (images.shape[-2], images.shape[-1])
+            described.add(images)
+        assert described is not None, "a set without pictures is refused"
+        return described
+
+    def _set_settings(self, images: torch.Tensor) -> SetSettings:
+        sets = self.settings.sets
+        if sets.swd and min(images.shape[-2:]) < SMALLEST:
+            logger.warning("SWD needs %d pixels, these pictures have fewer: it is left out.", SMALLEST)
+            return dataclasses.replace(sets, swd=False)
+        return sets
+
+    def _batches(self, files: PictureSet, domain: str, what: str) -> Iterator[list[tuple[Path, Image.Image]]]:
+        batches = files.batches(lambda path: self.pictures.read(path, domain), self.settings.batch_size)
+        return self.progress(batches, len(files.files), what)
+
+
+def as_tensors(images: list[Image.Image], processor: ImageProcessor) -> torch.Tensor:
+    """Pictures of one size as `(B, C, H, W)` in [0, 1], with their domain's channels."""
+    arrays = np.stack([processor.to_array(image) for image in images])
+    return torch.stack(processor.postprocess(arrays, output_type="pt"))
+
+
+def _processor(pipeline: Any, domain: str) -> ImageProcessor:
+    return pipeline.image_processor_a if domain == "a" else pipeline.image_processor_b
+
+
+def _close_gap(result: Scores, baseline: dict[str, Scores]) -> None:
+    """(untouched - translated) / (untouched - real), of SWD, where real pictures are closer than untouched ones."""
+    if not {"untouched", "real"} <= baseline.keys() or "swd" not in result.figures:
+        return
+    untouched, real = baseline["untouched"], baseline["real"]
+    whole = untouched.figures["swd"] - real.figures["swd"]
+    if whole > 0:
+        result.figures["gap_closed"] = (untouched.figures["swd"] - result.figures["swd"]) / whole
+        way = untouched.resampled["swd"] - result.resampled["swd"]
+        result.resampled["gap_closed"] = way / (untouched.resampled["swd"] - real.resampled["swd"])
+
+
+def _is_known(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

@@ -1,0 +1,108 @@
+"""Feature networks for FID and its like: from a file, from this machine's cache, or fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from cyclegan_hf.errors import one_line
+from cyclegan_hf.metrics.inception import FeatureNetwork, load_feature_network
+from cyclegan_hf.metrics.weights import file_hash
+
+
+logger = logging.getLogger(__name__)
+
+URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+"""Where the published weights are."""
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+_CACHED_AS = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
+_SECONDS = 20  # without a byte
+_WAYS_OUT = "give their file with `--inception FILE`, or go without with `--inception none`"
+
+
+def find_network(inception: str) -> tuple[FeatureNetwork | None, dict[str, str] | None]:
+    """The feature network that `--inception` means.
+
+    Args:
+        inception: A file (see `load_feature_network`); `"none"`; or `"auto"`, the published weights of FID's Inception
+            from torch's cache, or else fetched into it. Where neither can be had, a warning says so.
+
+    Returns:
+        The network, and its name and hash for the protocol; twice `None` without one.
+
+    Raises:
+        ValueError: If the file cannot be used.
+    """
+    if inception == "none":
+        return None, None
+    if inception != "auto":
+        return load_feature_network(inception), {"name": Path(inception).name, "sha256": file_hash(inception)}
+    try:
+        path = published_weights()
+    except OSError as error:
+        logger.warning("No FID, KID, IS and GMS: %s.", one_line(error, 400))
+        return None, None
+    return load_feature_network(path), {"name": "FID's Inception v3 of 2015-12-05", "sha256": SHA256}
+
+
+def published_weights(url: str = URL, sha256: str = SHA256) -> Path:
+    """The file of the published weights: where torch and torch-fidelity keep it, or else fetched there.
+
+    Args:
+        url: Where to fetch it.
+        sha256: What it must hash to.
+
+    Raises:
+        OSError: If it cannot be had; the message tells the ways out.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    for name in _CACHED_AS:
+        if (folder / name).is_file() and file_hash(folder / name) == sha256:
+            return folder / name
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+        raise OSError(f"the weights of FID's Inception are not on this machine, which is offline: {_WAYS_OUT}")
+    temporary = folder / f".{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (got := _fetch(url, temporary)) != sha256:
+            raise OSError(f"what came has another hash, {got[:8]} and not {sha256[:8]}")
+        temporary.replace(folder / _CACHED_AS[0])
+    except OSError as error:
+        message = f"the weights of FID's Inception cannot be fetched from {url} ({one_line(error, 150)}): {_WAYS_OUT}"
+        raise OSError(message) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return folder / _CACHED_AS[0]
+
+
+def on_device(measured: Any, device: torch.device | str) -> Any:
+    """A network, or a measure of pairs, that takes and gives tensors on the CPU and computes on a device."""
+    if isinstance(measured, torch.nn.Module):
+        measured = measured.to(device)
+
+    def there(*images: torch.Tensor) -> Any:
+        found = measured(*(image.to(device) for image in images))
+        return tuple(part.cpu() for part in found) if isinstance(found, tuple) else found.cpu()
+
+    return there
+
+
+def _fetch(url: str, path: Path) -> str:
+    """Write what is at an address to a file; returns its SHA-256."""
+    digest = hashlib.sha256()
+    with urllib.request.urlopen(url, timeout=_SECONDS) as answer, path.open("wb") as file:
+        length = int(answer.headers.get("Content-Length") or 0)
+        with tqdm(total=length or None, unit="B", unit_scale=True, desc="FID's Inception") as bar:
+            while chunk := answer.read(2**16):
+                file.write(chunk)
+                digest.update(chunk)
+                bar.update(len(chunk))
+    return digest.hexdigest()

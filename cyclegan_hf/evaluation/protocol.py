@@ -1,0 +1,133 @@
+"""How figures came about: saved beside them, and compared before they are."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from cyclegan_hf import __version__
+from cyclegan_hf.evaluation.evaluator import LOOKED_AT, Evaluator
+from cyclegan_hf.evaluation.pictures import fingerprint
+from cyclegan_hf.metrics.inception import kid_subset_size
+
+
+SUBJECT = ("model", "software", "selection")
+"""Parts of a protocol that may differ between reports that are compared: they are what is compared, or told apart."""
+
+
+def protocol_of(
+    evaluator: Evaluator,
+    network: dict[str, str] | None,
+    extras: dict[str, str],
+    model: dict[str, Any],
+    computed: dict[str, Any],
+) -> dict[str, Any]:
+    """The protocol of an evaluation that has been made.
+
+    Args:
+        evaluator: Which made it.
+        network: Name and hash of the feature network.
+        extras: Hashes of further measures' weights, by their names.
+        model: What is known of the weights.
+        computed: Device and precision.
+    """
+    sets, pictures = evaluator.settings.sets, evaluator.pictures
+    protocol: dict[str, Any] = {
+        "pictures": {
+            domain: _counts(pictures.inputs.get(domain)) for domain in ("a", "b") if domain in pictures.inputs
+        },
+        "reference": {
+            domain: _counts(pictures.references[domain]) | {"independent": pictures.independent.get(domain, True)}
+            for domain in ("a", "b")
+            if domain in pictures.references
+        },
+        "image_size": {domain: list(size) for domain, size in sorted(evaluator.sizes.items())},
+        "resize": pictures.resize,
+        "rounding": evaluator.settings.rounding,
+        "seed": sets.seed,
+        "swd": {
+            "levels": sets.levels,
+            "patch": 7,
+            "patches": sets.patches,
+            "projections": sets.projections,
+            "repeats": sets.repeats,
+        },
+        "signs_on": LOOKED_AT,
+        "bootstrap": {"resamples": sets.resamples, "over": "pictures", "spread": "half of the central 68 %"},
+        "feature_network": network,
+    }
+    if network is not None:
+        protocol["kid"] = {
+            "subsets": sets.kid_subsets,
+            "subset_size": {
+                way: kid_subset_size(len(pictures.inputs[way[0]].files), len(pictures.references[way[2]].files))
+                for way in evaluator.directions
+            },
+        }
+        protocol["inception_score"] = {"splits": sets.splits}
+    if extras:
+        protocol["extras"] = extras
+    return protocol | {"model": model, "software": software() | computed}
+
+
+def software() -> dict[str, str]:
+    """Versions of what computes the figures."""
+    found = {"cyclegan_hf": __version__, "python": platform.python_version()}
+    for name in ("torch", "torchmetrics", "kornia", "numpy", "pillow"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Where two protocols differ so that their figures cannot be compared, as `key: value against value`."""
+    return _unequal(
+        {key: value for key, value in one.items() if key not in SUBJECT},
+        {key: value for key, value in other.items() if key not in SUBJECT},
+        "",
+    )
+
+
+def software_differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Where the software of two protocols differs: their figures may differ in the last digits for that alone."""
+    return _unequal(one.get("software", {}), other.get("software", {}), "")
+
+
+def check_same(protocols: dict[str, dict[str, Any]]) -> None:
+    """Refuse to compare reports of different protocols.
+
+    Args:
+        protocols: By the reports' names, at least two.
+
+    Raises:
+        ValueError: If they differ; the message names the keys.
+    """
+    (first, expected), *others = protocols.items()
+    for name, protocol in others:
+        if wrong := differences(expected, protocol):
+            more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+            raise ValueError(
+                f"{first} and {name} cannot be compared, their protocols differ: {'; '.join(wrong[:4])}{more}"
+            )
+
+
+def _counts(files: Any) -> dict[str, Any]:
+    return {"count": len(files.files), "left_out": len(files.left_out), "fingerprint": fingerprint(files.files)}
+
+
+def _unequal(one: Any, other: Any, place: str) -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [
+            line
+            for key in dict.fromkeys([*one, *other])
+            for line in _unequal(one.get(key), other.get(key), f"{place}.{key}" if place else str(key))
+        ]
+    return [] if one == other else [f"{place}: {_brief(one)} against {_brief(other)}"]
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

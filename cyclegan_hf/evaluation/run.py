@@ -1,0 +1,231 @@
+"""From a command to a report: loads, measures, writes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from cyclegan_hf.evaluation.describe import SetSettings
+from cyclegan_hf.evaluation.evaluator import Evaluator, PairMeasure, Settings
+from cyclegan_hf.evaluation.gallery import Gallery
+from cyclegan_hf.evaluation.networks import find_network, on_device
+from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, find_pictures, fitted_reader
+from cyclegan_hf.evaluation.protocol import protocol_of
+from cyclegan_hf.evaluation.report import (
+    check_output,
+    document,
+    put_in_place,
+    read_report,
+    write_comparison,
+    write_report,
+)
+from cyclegan_hf.evaluation.run_logs import read_logs
+from cyclegan_hf.evaluation.subjects import Subject, load_subject
+from cyclegan_hf.evaluation.tables import report_markdown
+from cyclegan_hf.image_processor import Rounding
+from cyclegan_hf.metrics.dino import load_dino
+from cyclegan_hf.metrics.lpips import load_lpips
+from cyclegan_hf.metrics.weights import file_hash
+from cyclegan_hf.pipelines.storage import whole_folder
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is to be measured; the fields are the command's flags."""
+
+    models: list[str | None]
+    data: Path
+    output: Path
+    reference: Path | None = None
+    weights: str = "saved"
+    revision: str | None = None
+    subfolder: str | None = None
+    directions: tuple[str, ...] = ("a2b", "b2a")
+    limit: int | None = None
+    image_size: int | None = None
+    rounding: Rounding = "nearest"
+    inception: str = "auto"
+    lpips: Path | None = None
+    dino: Path | None = None
+    resamples: int = 500
+    seed: int = 0
+    gallery: int = 48
+    batch_size: int = 4
+    device: torch.device | str = "cpu"
+    fast: bool = False
+
+
+def run(task: Task) -> tuple[str, int]:
+    """Measure, and write the report.
+
+    Returns:
+        The tables as Markdown, and how many pictures could not be read.
+
+    Raises:
+        ValueError: If something is wrong with the models, the pictures or the settings; nothing is written then.
+        OSError: If the report cannot be written.
+    """
+    check_output(task.output)
+    subjects = [_load(task, model) for model in task.models]
+    _check_alike(subjects)
+    network, facts = find_network(task.inception)
+    measures, extras = _pair_measures(task)
+    first = subjects[0].pipeline
+    names = {domain: first.config[f"domain_{domain}"] for domain in ("a", "b")}
+    pictures = _pictures(task, names, first)
+    sets = SetSettings(seed=task.seed, resamples=task.resamples)
+    evaluator = Evaluator(
+        pictures,
+        Settings(sets=sets, batch_size=task.batch_size, rounding=task.rounding),
+        None if network is None else on_device(network, task.device),
+        measures,
+        _progress,
+    )
+    evaluator.directions = [way for way in evaluator.directions if way in task.directions]
+    if not evaluator.directions:
+        raise ValueError(f"{task.data}: no pictures for {' or '.join(task.directions)}")
+    warnings = evaluator.warnings()
+    with logging_redirect_tqdm():
+        for warning in warnings:
+            logger.warning("%s", warning)
+        computed = {"device": torch.device(task.device).type, "precision": "hardware's" if task.fast else "float32"}
+        with _report_folder(task.output) as folder:
+            reports: dict[str, dict[str, Any]] = {}
+            galleries: dict[str, tuple[str, Gallery]] = {}
+            for subject, name in zip(subjects, _unique([one.name for one in subjects]), strict=True):
+                place = "." if len(subjects) == 1 else name
+                own = folder / place
+                own.mkdir(exist_ok=True)
+                gallery = Gallery(own, task.gallery)
+                scores = evaluator(subject.pipeline, subject.judges, gallery.keep)
+                gallery.thin(scores)
+                model = subject.facts | {"name": name}
+                protocol = protocol_of(evaluator, facts, extras, model, computed) | {"domains": names}
+                baselines = evaluator.baselines(subject.pipeline)
+                reports[name] = document(protocol, scores, baselines, warnings)
+                write_report(own, reports[name], gallery, read_logs(subject.folder))
+                galleries[name] = (place, gallery)
+            if len(subjects) > 1:
+                text = write_comparison(folder, reports, galleries)
+            else:
+                text = report_markdown(next(iter(reports.values())))
+    left_out = {path for one in _all_sets(pictures) for path in one.left_out}
+    return text, len(left_out)
+
+
+def compare_reports(folders: list[Path], output: Path) -> str:
+    """Compare saved reports.
+
+    Returns:
+        The comparison as Markdown.
+
+    Raises:
+        ValueError: If they are no reports, or of different protocols; nothing is written then.
+    """
+    check_output(output)
+    names = _unique([folder.resolve().name for folder in folders])
+    reports = {name: read_report(folder) for name, folder in zip(names, folders, strict=True)}
+    with _report_folder(output) as folder:
+        return write_comparison(folder, reports, {})
+
+
+def _load(task: Task, model: str | None) -> Subject:
+    return load_subject(
+        model,
+        weights=task.weights,
+        revision=task.revision,
+        subfolder=task.subfolder,
+        device=task.device,
+        fast=task.fast,
+    )
+
+
+def _check_alike(subjects: list[Subject]) -> None:
+    """Refuse models that cannot be measured on the same pictures."""
+    kinds = [
+        tuple(processor.num_channels for processor in (one.pipeline.image_processor_a, one.pipeline.image_processor_b))
+        for one in subjects
+    ]
+    for subject, kind in zip(subjects[1:], kinds[1:], strict=True):
+        if kind != kinds[0]:
+            raise ValueError(
+                f"{subjects[0].name} and {subject.name} cannot be compared: their pictures have {kinds[0]} and {kind} "
+                "channels"
+            )
+
+
+def _pictures(task: Task, names: dict[str, str], pipeline: Any) -> Pictures:
+    inputs, references, independent = find_pictures(task.data, names, task.reference, task.limit)
+    files = {
+        domain: [*inputs.get(domain, []), *references.get(domain, [])]
+        for domain in dict.fromkeys([*inputs, *references])
+    }
+    sizes = [processor.size for processor in (pipeline.image_processor_a, pipeline.image_processor_b)]
+    read, words = fitted_reader(files, task.image_size, common=sizes[0] == sizes[1])
+    return Pictures(
+        {domain: PictureSet(paths, f"pictures of {names[domain]}") for domain, paths in inputs.items()},
+        {domain: PictureSet(paths, f"real pictures of {names[domain]}") for domain, paths in references.items()},
+        read,
+        words,
+        independent,
+    )
+
+
+def _pair_measures(task: Task) -> tuple[dict[str, PairMeasure], dict[str, str]]:
+    """Further measures of a picture and its translation, and their weights' hashes."""
+    measures: dict[str, PairMeasure] = {}
+    extras = {}
+    for name, path, load in (("lpips", task.lpips, load_lpips), ("dino_structure", task.dino, load_dino)):
+        if path is not None:
+            measures[name] = on_device(load(path), task.device)
+            extras[name] = file_hash(path)
+    return measures, extras
+
+
+@contextlib.contextmanager
+def _report_folder(output: Path) -> Iterator[Path]:
+    """A folder that takes the output's place when all went well."""
+    output = output.absolute()
+    fresh = output.with_name(f".{output.name}.fresh.tmp") if output.exists() else output
+    if fresh is not output:
+        shutil.rmtree(fresh, ignore_errors=True)  # of one that was killed
+    with whole_folder(fresh) as folder:
+        yield folder
+    if fresh is not output:
+        put_in_place(fresh, output)
+
+
+def _progress(batches: Iterator[Any], total: int, what: str) -> Iterator[Any]:
+    interval = 0.1 if sys.stderr.isatty() else 30  # seconds; a log file needs no ten lines a second
+    with tqdm(total=total, unit="picture", desc=what, mininterval=interval, leave=False) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch))
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Names with numbers behind those that come again."""
+    found: list[str] = []
+    for name in names:
+        number, candidate = 2, name
+        while candidate in found:
+            candidate, number = f"{name}-{number}", number + 1
+        found.append(candidate)
+    return found
+
+
+def _all_sets(pictures: Pictures) -> list[PictureSet]:
+    return [*pictures.inputs.values(), *pictures.references.values()]

@@ -1,0 +1,179 @@
+"""What is evaluated: a pipeline, the discriminators that trained with it, and what is known of both."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from cyclegan_hf.errors import one_line
+from cyclegan_hf.evaluation.evaluator import Judge
+from cyclegan_hf.losses.relativistic import PATCH_SHARE, dual_head_score
+from cyclegan_hf.metrics.weights import file_hash
+from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
+from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
+from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
+from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER
+from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+from cyclegan_hf.saved_files import read_json
+
+
+logger = logging.getLogger(__name__)
+
+STATE = "training_state"
+"""The sub-folder of a checkpoint that holds what training needs."""
+_DISCRIMINATORS = {
+    "DualHeadDiscriminator": DualHeadDiscriminator,
+    "PatchDiscriminator": PatchDiscriminator,
+    "PixelDiscriminator": PixelDiscriminator,
+}
+
+
+@dataclass
+class Subject:
+    """One model to evaluate.
+
+    Attributes:
+        name: What it is called in tables.
+        pipeline: The `CycleGANPipeline`.
+        judges: By domain, its discriminator and the adversarial loss that it was trained with.
+        facts: What is known of the weights, for the protocol.
+        folder: Where it lies, if it does so here; logs of its training are looked for around it.
+    """
+
+    name: str
+    pipeline: CycleGANPipeline
+    judges: dict[str, tuple[Judge, str]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+def load_subject(
+    model: str | None,
+    *,
+    weights: str = "saved",
+    revision: str | None = None,
+    subfolder: str | None = None,
+    device: torch.device | str = "cpu",
+    fast: bool = False,
+) -> Subject:
+    """Load what is to be evaluated.
+
+    Args:
+        model: Folder or Hub id of a pipeline or checkpoint; `None` for the bundled weights.
+        weights: `"saved"`, the pipeline's own (averaged ones, where the run averaged), or `"raw"`, a checkpoint's
+            weights as they train.
+        revision: Branch, tag or commit on the Hub.
+        subfolder: Where the pipeline is inside the folder or the repository.
+        device: Where to compute.
+        fast: Fit precision and layout to the hardware.
+
+    Raises:
+        ValueError: If there is no such pipeline, or it holds no raw weights and these are asked for.
+    """
+    pipeline = CycleGANPipeline.from_pretrained(model, revision=revision, subfolder=subfolder)
+    folder = PRETRAINED_FOLDER if model is None else Path(model)
+    folder = folder / (subfolder or ".")
+    here = folder if folder.is_dir() else None
+    state = folder / STATE if (folder / STATE / "run.json").is_file() else None
+    recipe = _recipe(state)
+    facts: dict[str, Any] = {"name": "bundled" if model is None else Path(model).name, "weights": "saved"}
+    averaged = recipe.get("ema", {}).get("decay", 0) > 0
+    if weights == "raw":
+        if state is None:
+            raise ValueError(f"{model}: expected a checkpoint with raw weights in {STATE}/, found none")
+        _load_raw(pipeline, state)
+        facts["weights"] = "raw"
+    elif averaged:
+        facts["weights"] = "averaged"
+    if revision is not None:
+        facts["revision"] = revision
+    if state is not None:
+        run = read_json(state / "run.json")
+        facts |= {key: run[key] for key in ("step", "epoch") if key in run}
+    elif here is not None and (here / "metrics.json").is_file():
+        known = read_json(here / "metrics.json")
+        facts |= {key: known[key] for key in ("step", "epoch") if key in known}
+    facts["sha256"] = _hashes(pipeline, here, state if weights == "raw" else None)
+    pipeline.to(device)
+    if fast:
+        pipeline.optimize()
+    judges = _judges(pipeline, state, recipe, device) if state is not None else {}
+    return Subject(facts["name"], pipeline, judges, facts, here)
+
+
+def _recipe(state: Path | None) -> dict[str, Any]:
+    if state is None:
+        return {}
+    try:
+        content = yaml.safe_load((state / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"{state / 'config.yaml'}: expected a checkpoint's recipe ({one_line(error, 200)})"
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _load_raw(pipeline: CycleGANPipeline, state: Path) -> None:
+    for name in ("generator_a2b", "generator_b2a"):
+        generator, file = getattr(pipeline, name), state / f"{name}.safetensors"
+        if generator is None:
+            continue
+        try:
+            generator.load_state_dict(load_file(file))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise ValueError(f"{file}: expected the raw weights of `{name}` ({one_line(error, 200)})") from error
+
+
+def _hashes(pipeline: CycleGANPipeline, folder: Path | None, raw: Path | None) -> dict[str, str]:
+    """Of the weight files, where they lie here."""
+    found = {}
+    for name in ("generator_a2b", "generator_b2a"):
+        if getattr(pipeline, name) is None or folder is None:
+            continue
+        file = raw / f"{name}.safetensors" if raw else folder / name / "diffusion_pytorch_model.safetensors"
+        if file.is_file():
+            found[name] = file_hash(file)[:16]
+    return found
+
+
+def _judges(
+    pipeline: CycleGANPipeline, state: Path, recipe: dict[str, Any], device: torch.device | str
+) -> dict[str, tuple[Judge, str]]:
+    """A checkpoint's discriminators; where they cannot be had, a warning says so."""
+    judges = {}
+    losses = recipe.get("losses", {})
+    for domain in ("a", "b"):
+        processor = pipeline.image_processor_a if domain == "a" else pipeline.image_processor_b
+        block = {key: value for key, value in recipe.get("discriminator", {}).items() if not key.startswith("_")}
+        try:
+            network: Any = _DISCRIMINATORS[recipe["discriminator"]["_class_name"]](
+                **block | {"in_channels": processor.num_channels}
+            )
+            network.load_state_dict(load_file(state / f"discriminator_{domain}.safetensors"))
+        except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
+            logger.warning("discriminator_%s cannot judge: %s", domain, one_line(error, 200))
+            continue
+        share = losses.get("patch_share", PATCH_SHARE)
+        judge = _judge(torch.nn.Module.to(network, device).eval(), processor, share)
+        judges[domain] = (judge, losses.get("adversarial", "lsgan"))
+    return judges
+
+
+def _judge(network: Any, processor: Any, patch_share: float) -> Judge:
+    @torch.no_grad()
+    def judge(images: torch.Tensor) -> torch.Tensor:
+        prepared = processor.batches(list(images), batch_size=len(images))
+        (batch,) = prepared
+        output = network(torch.from_numpy(batch.pixel_values).to(network.device))
+        patches, whole = output.prediction.float(), output.global_logits
+        score = patches.flatten(1).mean(1) if whole is None else dual_head_score(patches, whole.float(), patch_share)
+        return score.cpu()
+
+    return judge

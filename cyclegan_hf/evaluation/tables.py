@@ -1,0 +1,124 @@
+"""Tables of figures: the rows that Markdown and HTML share, and the Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cyclegan_hf.evaluation.comparison import REAL, UNTOUCHED
+from cyclegan_hf.evaluation.figures import ARROWS, FIGURES, SPREADS, as_text
+
+
+BEST_WORDS = {"lower": "lower is better", "higher": "higher is better", "neither": "says how much, not how well"}
+
+
+def in_words(better: str) -> str:
+    """Which way is better, in words."""
+    return BEST_WORDS.get(better, f"best {better}")
+
+
+def names_there(*figures: dict[str, Any]) -> list[str]:
+    """The figures that any of these have, in the order of tables."""
+    return [name for name in FIGURES if any(name in one for one in figures)]
+
+
+def cell(name: str, row: dict[str, Any]) -> str:
+    """A row's figure for people; `row` has `figures` and `spread`."""
+    figures, spreads = row["figures"], row["spread"]
+    spread = figures.get(SPREADS[name]) if name in SPREADS else spreads.get(name)
+    return as_text(name, figures.get(name), spread)
+
+
+def title(protocol: dict[str, Any], way: str) -> str:
+    """A direction by its domains' names."""
+    names = protocol.get("domains", {"a": "a", "b": "b"})
+    return f"{names[way[0]]} → {names[way[2]]}"
+
+
+def report_markdown(document: dict[str, Any]) -> str:
+    """An evaluation as Markdown.
+
+    Args:
+        document: As `metrics.json` holds it.
+    """
+    protocol = document["protocol"]
+    ways = [way for way in ("a2b", "b2a") if way in document]
+    lines = [f"# {protocol['model']['name']}: evaluation", ""]
+    for warning in document.get("warnings", []):
+        lines += [f"> {warning}", ""]
+    for way in ways:
+        baselines = document.get("baselines", {}).get(way, {})
+        model = {"figures": document[way], "spread": document["spread"].get(way, {})}
+        columns = {"translated": model, **{name: baselines[name] for name in (UNTOUCHED, REAL) if name in baselines}}
+        lines += [
+            f"## {title(protocol, way)}",
+            "",
+            f"| | {' | '.join(columns)} | |",
+            "|---" * (len(columns) + 2) + "|",
+        ]
+        for name in names_there(document[way]):
+            cells = [cell(name, row) for row in columns.values()]
+            lines.append(f"| {FIGURES[name].label} | {' | '.join(cells)} | {ARROWS[FIGURES[name].better]} |")
+        lines += ["", words_below(document, way)]
+        lines += ["", *[f"- **{message}**" for message in document.get("signs", {}).get(way, {}).values()]]
+    lines += ["", f"↓ lower is better, ↑ higher is better. {protocol_line(protocol)}", ""]
+    return "\n".join(lines)
+
+
+def words_below(document: dict[str, Any], way: str) -> str:
+    """What a table does not hold: SWD by level, and what chance can explain."""
+    words = []
+    if levels := document[way].get("swd_levels"):
+        words.append(f"SWD by level, fine to coarse: {', '.join(f'{one:.1f}' for one in levels)}.")
+    changes = [
+        f"{FIGURES[name].label} {entry['difference']:+.{FIGURES[name].digits}f} (p {entry['p']:.3f})"
+        for name, entry in document.get("against_untouched", {}).get(way, {}).items()
+        if entry["p"] is not None
+    ]
+    if changes:
+        words.append(f"Against the inputs themselves, by a paired bootstrap: {', '.join(changes)}.")
+    return " ".join(words)
+
+
+def comparison_markdown(result: dict[str, Any]) -> str:
+    """A comparison as Markdown."""
+    protocol = result["protocol"]
+    lines = ["# Comparison", ""]
+    for note in result["notes"]:
+        lines += [f"> {note}", ""]
+    for way in ("a2b", "b2a"):
+        if way not in result:
+            continue
+        rows = result[way]["rows"]
+        names = names_there(*[row["figures"] for row in rows])
+        lines += [f"## {title(protocol, way)}", ""]
+        heads = [f"{FIGURES[name].label} {ARROWS[FIGURES[name].better]}" for name in names]
+        lines += [f"| | {' | '.join(heads)} |", "|---" * (len(names) + 1) + "|"]
+        lines += [f"| {row['name']} | {' | '.join(cell(name, row) for name in names)} |" for row in rows]
+        lines += ["", "| difference | figure | value | p |", "|---|---|---|---|"]
+        for name, entries in result[way]["differences"].items():
+            for entry in entries:
+                p = "–" if entry["p"] is None else f"{entry['p']:.3f}"
+                value = f"{entry['difference']:+.{FIGURES[name].digits}f}"
+                lines.append(f"| {entry['one']} − {entry['other']} | {FIGURES[name].label} | {value} | {p} |")
+        lines.append("")
+    lines += [
+        "p: how seldom a paired bootstrap over the pictures turns the difference round, two-sided, not corrected for "
+        f"the number of comparisons. {protocol_line(protocol)}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def protocol_line(protocol: dict[str, Any]) -> str:
+    """The protocol in a sentence or two."""
+    counts = ", ".join(f"{domain.upper()} {entry['count']}" for domain, entry in protocol["pictures"].items())
+    references = ", ".join(f"{domain.upper()} {entry['count']}" for domain, entry in protocol["reference"].items())
+    sizes = sorted({f"{size[0]}×{size[1]}" for size in protocol["image_size"].values()})
+    swd, network = protocol["swd"], protocol["feature_network"]
+    features = f"features of {network['name']} ({network['sha256'][:8]})" if network else "no feature network"
+    return (
+        f"Pictures: {counts}; compared with {references}; {' and '.join(sizes)} ({protocol['resize']}); 8 bits, "
+        f"{protocol['rounding']}. SWD: {swd['levels']} levels, {swd['patches']} patches of 7×7 a picture, "
+        f"{swd['projections']} projections, mean of {swd['repeats']} draws. Seed {protocol['seed']}; ± is half of the "
+        f"central 68 % of {protocol['bootstrap']['resamples']} bootstrap resamples of the pictures; {features}."
+    )

@@ -1,0 +1,149 @@
+"""What goes wrong with the Hub, in one line that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from huggingface_hub import constants, get_token
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from cyclegan_hf.errors import one_line
+
+
+RepoType = Literal["model", "dataset", "space"]
+
+LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+_QUOTED = 300  # characters of the Hub's own message
+_BUSY = (408, 429, 500, 502, 503, 504)
+
+
+class HubError(ValueError):
+    """A request to the Hub that failed; the message says what to do.
+
+    Attributes:
+        temporary: Whether the same request may succeed later.
+        conflict: Whether somebody else's commit came first.
+    """
+
+    def __init__(self, message: str, *, temporary: bool = False, conflict: bool = False) -> None:
+        super().__init__(message)
+        self.temporary = temporary
+        self.conflict = conflict
+
+
+@contextlib.contextmanager
+def hub_errors(
+    repo_id: str, *, repo_type: RepoType = "model", revision: str | None = None, writing: bool = False
+) -> Iterator[None]:
+    """Within this block, what the Hub's clients raise becomes a [`HubError`].
+
+    Args:
+        repo_id: The repository that the block is about.
+        repo_type: What it is.
+        revision: The branch, tag or commit that was asked for.
+        writing: Whether the block writes to it.
+
+    Raises:
+        HubError: The clients raised anything.
+    """
+    try:
+        yield
+    except HubError:
+        raise
+    # OSError: theirs, and this machine's (a full disk); RuntimeError: hf_xet's; HTTPError: no connection.
+    except (OSError, ValueError, RuntimeError, HTTPError) as error:
+        raise _explained(error, repo_id, repo_type, revision, writing) from error
+
+
+def page(repo_id: str, repo_type: RepoType = "model") -> str:
+    """The repository's address."""
+    return f"{constants.ENDPOINT}/{'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
+
+
+def _explained(
+    error: BaseException, repo_id: str, repo_type: RepoType, revision: str | None, writing: bool
+) -> HubError:
+    message = one_line(error, _QUOTED)
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+    told = (error.server_message if isinstance(error, HfHubHTTPError) else None) or message
+    known = get_token() is not None
+    temporary = status in _BUSY
+    match error:
+        case LocalTokenNotFoundError():
+            text = f"the Hub needs to know who you are: {LOG_IN}"
+        case OfflineModeIsEnabled() if writing:
+            text = f"{repo_id}: HF_HUB_OFFLINE is set, which forbids any connection: unset it"
+        case HFValidationError():
+            text = f"{repo_id}: expected a name such as user/name, of letters, digits, '-', '_' and '.' ({message})"
+        case LocalEntryNotFoundError() if isinstance(error.__cause__, Exception):
+            return _explained(error.__cause__, repo_id, repo_type, revision, writing)
+        case LocalEntryNotFoundError() | OfflineModeIsEnabled():
+            text = (
+                f"{repo_id} is not (or not whole) in the cache, and `local_files_only` or HF_HUB_OFFLINE forbids to "
+                "fetch it: load it once with a connection"
+            )
+        case GatedRepoError():
+            who = "with the account of this token" if known else f"then {LOG_IN}"
+            text = f"{repo_id} is gated: ask for access at {page(repo_id, repo_type)}, {who}"
+        case RepositoryNotFoundError() if status == 401 and writing and not known:
+            text = f"{repo_id}: the Hub needs to know who writes: {LOG_IN}"
+        case RepositoryNotFoundError():
+            who = "and that this token's account has access" if known else f"or {LOG_IN}"
+            text = f"{repo_id}: there is no such {repo_type} on the Hub, or it is private: check the name, {who}"
+        case RevisionNotFoundError():
+            text = f"{repo_id} has no revision {revision or 'main'!r}: set `revision` to a branch, tag or commit of it"
+        case EntryNotFoundError():
+            text = f"{repo_id} has no file {_path(error)} at revision {revision or 'main'!r}"
+        case HfHubHTTPError() if status == 401:
+            text = (
+                "the Hub does not know this token, which is wrong or has expired: `hf auth login` stores a new one "
+                "(HF_TOKEN, where it is set, goes before it)"
+            )
+        case HfHubHTTPError() if status == 402:
+            text = f"{repo_id}: the Hub asks for a paid plan: {told}"
+        case HfHubHTTPError() if status == 403 and writing:
+            text = (
+                f"this token may not write to {repo_id} ({told}): take one with write access from "
+                f"{constants.ENDPOINT}/settings/tokens, or a name of your own, or `--create-pr`"
+            )
+        case HfHubHTTPError() if status in (409, 412):
+            text = f"{repo_id}: somebody else pushed at the same time ({told}); push again"
+            return HubError(text, temporary=True, conflict=True)
+        case HfHubHTTPError() if status == 429:
+            text = f"the Hub asks to wait ({told}): try again later"
+        case HfHubHTTPError() if temporary:
+            text = f"{repo_id}: the Hub is out of order for now ({told}): try again later"
+        case HfHubHTTPError():
+            text = f"{repo_id}: the Hub refused ({told})"
+        case HTTPError() | ConnectionError() | TimeoutError():
+            temporary = True
+            cache = "" if writing else "; with HF_HUB_OFFLINE=1, what was fetched before loads without it"
+            text = f"{repo_id}: no connection to the Hub at {constants.ENDPOINT} ({message}): try again later{cache}"
+        case OSError(errno=errno.ENOSPC):
+            text = f"no space left ({message}): free some, or set HF_HOME to a larger disk"
+        case _:
+            temporary = isinstance(error, RuntimeError)
+            text = f"{repo_id}: {message}"
+    return HubError(text, temporary=temporary)
+
+
+def _path(error: EntryNotFoundError) -> str:
+    """The file of a request."""
+    url = str(error.response.url) if isinstance(error, HfHubHTTPError) else ""
+    match = re.search(r"/(?:resolve|raw)/[^/]+/(.+?)(?:\?|$)", url)
+    return match[1] if match else "of that name"

@@ -1,0 +1,106 @@
+"""A single network on the Hub: pushed as one commit with a card, and pulled with its hashes compared."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+from cyclegan_hf.hub_card import network_card, published_card
+from cyclegan_hf.hub_download import RepoFiles
+from cyclegan_hf.hub_upload import Published, Target, upload
+
+
+WEIGHTS = "diffusion_pytorch_model{}.safetensors"
+
+
+class PushMixin:
+    """Comes before diffusers' mixins, whose `push_to_hub` writes an empty card and knows no branch."""
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        create_pr: bool = False,
+        revision: str | None = None,
+        variant: str | None = None,
+        subfolder: str | None = None,
+        license: str | None = None,
+    ) -> Published:
+        """Pushes configuration, weights and a card to the Hub, as one commit. A card that is there stays.
+
+        Args:
+            repo_id: `"user/name"`; made where there is none.
+            commit_message: by default `"Upload <class>"`.
+            private: make a new repository private.
+            token: one with write access; by default the stored one.
+            create_pr: open a pull request instead.
+            revision: branch, made where there is none; by default the main one.
+            variant: part of the weight files' names, such as `"fp16"`.
+            subfolder: where to inside the repository; without a card then.
+            license: as the Hub spells it, such as `"apache-2.0"`; for a new card.
+
+        Returns:
+            [`Published`]: the address and the commit.
+
+        Raises:
+            ValueError: the Hub refused, or there is no connection; the message says what to do.
+        """
+        prefix = f"{subfolder.strip('/')}/" if subfolder else ""
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, variant=variant)  # type: ignore[attr-defined]
+            paths = [path for path in Path(folder).rglob("*") if path.is_file()]
+            files: dict[str, Path | bytes] = {prefix + path.relative_to(folder).as_posix(): path for path in paths}
+            if not prefix:
+                card = published_card(self._card(), repo_id, revision=revision, license=license)
+                files["README.md"] = card.encode()
+            return upload(
+                Target(
+                    repo_id=repo_id,
+                    private=private,
+                    revision=revision,
+                    create_pr=create_pr,
+                    token=token,
+                    marker=self._marker() if not prefix else None,
+                ),
+                files,
+                commit_message or f"Upload {type(self).__name__}",
+                keeps=["README.md"],
+            )
+
+    def _card(self) -> str:
+        return network_card(self)
+
+    def _marker(self) -> tuple[str, str]:
+        return "config.json", f'"{type(self).__name__}"'
+
+
+class NetworkMixin(PushMixin):
+    """What every network of this library is, besides diffusers' `ModelMixin` and `ConfigMixin`."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
+        """Loads a network from a folder or the Hub, as diffusers' own does; files of the Hub by their hashes too.
+
+        Args:
+            pretrained_model_name_or_path: a folder or a Hub id.
+            **kwargs: `subfolder`, `revision`, `variant`, `token`, `cache_dir`, `local_files_only` and the others of
+                diffusers' `ModelMixin.from_pretrained`.
+
+        Raises:
+            ValueError: the Hub has no such network, or it cannot be had; the message says what to do.
+        """
+        name = os.fspath(pretrained_model_name_or_path)
+        if not Path(name).exists() and name.count("/") == 1 and not name.startswith((".", "~", "/")):
+            hub = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+            files = RepoFiles(name, **{key: kwargs[key] for key in hub if kwargs.get(key) is not None})
+            prefix = f"{kwargs['subfolder'].strip('/')}/" if kwargs.get("subfolder") else ""
+            variant = f".{kwargs['variant']}" if kwargs.get("variant") else ""
+            for file in ("config.json", WEIGHTS.format(variant)):
+                files.get(prefix + file)
+            kwargs |= {"revision": files.commit, "force_download": False}
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)  # type: ignore[misc]

@@ -1,0 +1,117 @@
+"""Where a saved pipeline is: bundled, in a folder, or on the Hub. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclegan_hf.saved_files import INDEX_NAME, read_json
+
+
+if TYPE_CHECKING:
+    from cyclegan_hf.hub_download import RepoFiles
+
+PRETRAINED_FOLDER = Path(__file__).parents[1] / "pretrained"
+GRAPH_NAME = "model.onnx"
+OPENVINO_NAME = "model.xml"
+
+
+def find_folder(
+    model: str | os.PathLike[str] | None,
+    component_names: list[str],
+    *,
+    subfolder: str | None = None,
+    variant: str | None = None,
+    graphs: bool = False,
+    **hub: Any,
+) -> Path:
+    """Finds a saved pipeline: bundled, in a folder, or on the Hub (of which only the pipeline's files are fetched).
+
+    Args:
+        model: a folder, a Hub id (`"user/name"`), or `None` for the bundled weights.
+        component_names: the sub-folders that hold weights.
+        subfolder: where the pipeline is inside the folder or the repository.
+        variant: of the weight files, such as `"fp16"`.
+        graphs: whether the exported graphs are wanted too, where there are any.
+        **hub: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` for the download.
+
+    Returns:
+        `Path`: a folder that holds `model_index.json`.
+
+    Raises:
+        ValueError: there is nothing of that name, it cannot be had, or it is no pipeline.
+    """
+    name = "the bundled weights" if model is None else os.fspath(model)
+    if is_hub_id(model):
+        from cyclegan_hf.hub_download import RepoFiles
+
+        return _fetch(name, component_names, subfolder, variant, graphs, RepoFiles(name, **hub))
+    folder = (PRETRAINED_FOLDER if model is None else Path(name)) / (subfolder or ".")
+    if not (folder / INDEX_NAME).is_file():
+        official = ", but there are files of the official code: set `official`" if _official(folder) else ""
+        raise ValueError(f"{name}: expected a saved pipeline, but there is no {INDEX_NAME} in {folder}{official}")
+    return folder
+
+
+def is_hub_id(model: str | os.PathLike[str] | None) -> bool:
+    """Whether a model's name is an id on the Hub, and not a folder here.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if model is None or Path(name := os.fspath(model)).is_dir():
+        return False
+    if Path(name).exists():
+        raise ValueError(f"{name}: expected a pipeline's folder or a Hub id, got a file")
+    if isinstance(model, os.PathLike) or name.count("/") != 1 or name.startswith((".", "~", "/")):
+        raise ValueError(f"{name}: expected a pipeline's folder or a Hub id such as user/name, found no such folder")
+    return True
+
+
+def weights_name(variant: str | None) -> str:
+    """The name of a weight file."""
+    return f"diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
+
+
+def _fetch(
+    repo_id: str,
+    component_names: list[str],
+    subfolder: str | None,
+    variant: str | None,
+    graphs: bool,
+    files: RepoFiles,
+) -> Path:
+    """A pipeline's folder in the cache, with the files that are needed to load it."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, RepositoryNotFoundError
+
+    from cyclegan_hf.hub_errors import HubError
+
+    prefix = f"{subfolder.strip('/')}/" if subfolder else ""
+    try:
+        index = files.get(prefix + INDEX_NAME)
+    except HubError as error:
+        unknown = isinstance(error.__cause__, LocalEntryNotFoundError) and error.__cause__.__cause__ is None
+        if unknown or isinstance(error.__cause__, RepositoryNotFoundError):
+            raise ValueError(f"{error}; nor is there a folder {repo_id} here") from error
+        if not isinstance(error.__cause__, RemoteEntryNotFoundError):
+            raise
+        raise ValueError(
+            f"{repo_id}: expected a saved pipeline, but there is no {prefix}{INDEX_NAME} at revision "
+            f"{files.asked or 'main'!r}; where it holds files of the official code (latest_net_G.pth), set `official`"
+        ) from error
+    content = read_json(index)
+    for part in component_names:
+        if content.get(part) in (None, [None, None]):
+            continue
+        for file in ("config.json", weights_name(variant), *([GRAPH_NAME] if graphs else [])):
+            try:
+                files.get(f"{prefix}{part}/{file}")
+            except HubError as error:
+                if file != GRAPH_NAME or not isinstance(error.__cause__, RemoteEntryNotFoundError):
+                    raise
+    return index.parent
+
+
+def _official(folder: Path) -> bool:
+    return next(folder.glob("*_net_G*.pth"), None) is not None

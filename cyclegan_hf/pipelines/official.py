@@ -1,0 +1,75 @@
+"""Generators of the official code (`latest_net_G_A.pth` and its like), from a folder or the Hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+
+from cyclegan_hf.conversion_networks import convert_networks, roles
+from cyclegan_hf.hub_download import RepoFiles
+from cyclegan_hf.pipelines.folders import is_hub_id
+from cyclegan_hf.pipelines.storage import cast
+
+
+_NAMES = ("G_A", "G_B", "G")
+
+
+def official_arguments(
+    model: str | os.PathLike[str] | None,
+    dtype: torch.dtype,
+    *,
+    subfolder: str | None,
+    variant: str | None,
+    **hub: Any,
+) -> dict[str, Any]:
+    """Finds official weight files, and converts them in memory.
+
+    G_A and G_B make both directions; without them, G (the official code's export of one direction) makes `"a2b"`. Of
+    several epochs, `latest` is taken. Each network is compared with the official one: see `conversion_networks`.
+
+    Args:
+        model: A folder, or a Hub id.
+        dtype: Of the generators.
+        subfolder: Where the files are in it.
+        variant: Only `None`: such files have no variants.
+        **hub: See [`RepoFiles`].
+
+    Returns:
+        The generators and image processors, as arguments of a pipeline.
+
+    Raises:
+        ValueError: There are no such files, or they are not what they should be.
+    """
+    name = "None" if model is None else os.fspath(model)
+    prefix = f"{subfolder.strip('/')}/" if subfolder else ""
+    if variant is not None:
+        raise ValueError(f"files of the official code have no variants: leave `variant` {variant!r} out")
+    if model is None:
+        raise ValueError("`official` needs a folder or a Hub id; the bundled weights are in this library's own format")
+    if is_hub_id(model):
+        found = RepoFiles(name, **hub).find(*(f"{prefix}*_net_{key}.pth" for key in _NAMES))
+        files = {PurePosixPath(path).name: file for path, file in found.items()}
+    else:
+        files = {file.name: file for file in (Path(name) / prefix).glob("*_net_G*.pth")}
+    chosen = {key: _newest(name, key, files) for key in _NAMES}
+    generators = [file for file in (chosen["G_A"], chosen["G_B"]) if file] or [file for file in [chosen["G"]] if file]
+    if not generators:
+        raise ValueError(
+            f"{name}: expected files of the official code such as latest_net_G_A.pth or latest_net_G.pth"
+            f"{f' in {subfolder}' if subfolder else ''}, found none"
+        )
+    arguments = convert_networks(roles(generators, (), None)).pipeline_arguments()
+    return {
+        key: cast(value, dtype=dtype) if key.startswith("generator") else value for key, value in arguments.items()
+    }
+
+
+def _newest(name: str, key: str, files: dict[str, Path]) -> Path | None:
+    """The one file of a network: the only one, or `latest`."""
+    found = {file: path for file, path in files.items() if file.endswith(f"_net_{key}.pth")}
+    if len(found) > 1 and f"latest_net_{key}.pth" not in found:
+        raise ValueError(f"{name}: expected one {key} or a latest_net_{key}.pth, found {', '.join(sorted(found))}")
+    return found.get(f"latest_net_{key}.pth") or next(iter(found.values()), None)

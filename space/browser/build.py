@@ -1,0 +1,173 @@
+"""Builds the page that translates in the visitor's own browser: a folder of plain files, for any web server.
+
+    python space/browser/build.py --output site
+    python -m http.server --directory site
+
+`--model` takes a folder or a Hub id; by default the page has the weights that come with the library. npm fetches
+ONNX Runtime in the version that `package-lock.json` fixes.
+"""
+
+import argparse
+import json
+import logging
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parents[1]))  # a checkout that is not installed builds too; what is installed goes first
+
+from cyclegan_hf import CycleGANPipeline  # noqa: E402
+from cyclegan_hf.errors import one_line  # noqa: E402
+from cyclegan_hf.export import WEIGHTS_NAME, export_onnx  # noqa: E402
+from cyclegan_hf.pipelines.folders import GRAPH_NAME, find_folder  # noqa: E402
+from cyclegan_hf.pipelines.storage import whole_folder  # noqa: E402
+
+
+PAGE = ("index.html", "style.css", "main.js", "worker.js", "pixels.js", "README.md")
+RUNTIME = {  # how a page computes: a script and the program that it loads
+    "wasm": ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"),
+    "webgpu": ("ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
+}
+MAX_WHOLE_PIXELS = 1_000_000  # for a model that has to see a photo as a whole
+GENERATORS = ["generator_a2b", "generator_b2a"]
+
+
+def build(output: Path, model: str | None = None, node_modules: Path | None = None) -> Path:
+    """Writes the page's folder, whole or not at all.
+
+    Args:
+        output: The folder; what an earlier build left in it is replaced.
+        model: A pipeline's folder or Hub id; by default the bundled weights.
+        node_modules: Where `onnxruntime-web` is installed; by default npm installs it anew.
+
+    Raises:
+        ValueError: The model cannot run in the page, or npm failed.
+    """
+    pipeline = CycleGANPipeline.from_pretrained(model)
+    generators = {name: part for name in GENERATORS if (part := getattr(pipeline, name)) is not None}
+    for name, generator in generators.items():
+        _check(name, generator)
+    with tempfile.TemporaryDirectory(prefix="cyclegan-hf-browser-") as scratch, whole_folder(output) as folder:
+        runtime = _installed(Path(scratch)) if node_modules is None else node_modules / "onnxruntime-web"
+        for name in PAGE:
+            shutil.copyfile(HERE / name, folder / name)
+        description = _describe(pipeline, generators)
+        description["name"] = model or "The weights that come with cyclegan_hf"
+        description["runtime"] = _copy_runtime(runtime, folder / "runtime")
+        description["directions"] = _copy_weights(pipeline, model, generators, Path(scratch), folder)
+        (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return output
+
+
+def _check(name: str, generator: Any) -> None:
+    """Refuses what the page's own walk from pixels to pixels does not know."""
+    if generator.resize_to_training_size:
+        raise ValueError(f"{type(generator).__name__} runs at its training size only, which the page cannot do")
+    for key in ("in_channels", "out_channels"):
+        if generator.config[key] not in (1, 3):
+            raise ValueError(f"`{name}` has {generator.config[key]} `{key}`; the page takes 1 or 3")
+    if generator.config.get("in_padding", 3) != 3 or generator.config.get("out_padding", 3) != 3:
+        raise ValueError(f"`{name}` changes the pictures' size, which the page cannot do")
+
+
+def _describe(pipeline: CycleGANPipeline, generators: dict[str, Any]) -> dict[str, Any]:
+    parts = generators.values()
+    multiple = math.lcm(*(part.size_multiple for part in parts))
+    radii = [getattr(part, "receptive_radius", None) for part in parts]
+    spaces = {"a": pipeline.image_processor_a, "b": pipeline.image_processor_b}
+    return {
+        "domains": {key: pipeline.config[f"domain_{key}"] for key in "ab"},
+        "spaces": {
+            key: {"num_channels": space.num_channels, "mean": space.mean, "std": space.std}
+            for key, space in spaces.items()
+        },
+        "size_multiple": multiple,
+        "min_size": max(part.min_size for part in parts),
+        "margin": None if None in radii else -(-max(radii) // multiple) * multiple,
+        "max_pixels": MAX_WHOLE_PIXELS,
+    }
+
+
+def _copy_runtime(package: Path, folder: Path) -> dict[str, Any]:
+    folder.mkdir()
+    described: dict[str, Any] = {}
+    for name, (script, binary) in RUNTIME.items():
+        for file in (script, binary):
+            shutil.copyfile(package / "dist" / file, folder / file)
+        size = (folder / binary).stat().st_size
+        described[name] = {"script": f"runtime/{script}", "binary": f"runtime/{binary}", "bytes": size}
+    version = json.loads((package / "package.json").read_text(encoding="utf-8"))
+    notice = f"onnxruntime-web {version['version']}, Microsoft Corporation, {version['license']} licence.\n"
+    (folder / "NOTICE.txt").write_text(notice, encoding="utf-8")
+    return described
+
+
+def _copy_weights(
+    pipeline: CycleGANPipeline, model: str | None, generators: dict[str, Any], scratch: Path, folder: Path
+) -> dict[str, Any]:
+    """Each direction's graph and weights, half precision: the graph computes in float32 all the same."""
+    source = find_folder(model, GENERATORS)
+    if not all((source / name / GRAPH_NAME).is_file() for name in generators):
+        source = scratch / "exported"
+        pipeline.to(dtype=torch.float16).save_pretrained(source)
+        export_onnx(source)
+    described = {}
+    for name in generators:
+        (folder / "model" / name).mkdir(parents=True)
+        for file in (GRAPH_NAME, WEIGHTS_NAME):
+            shutil.copyfile(source / name / file, folder / "model" / name / file)
+        graph, weights = f"model/{name}/{GRAPH_NAME}", f"model/{name}/{WEIGHTS_NAME}"
+        direction = name.removeprefix("generator_")
+        described[direction] = {
+            "source": direction[0],
+            "target": direction[-1],
+            "graph": graph,
+            "graph_bytes": (folder / graph).stat().st_size,
+            "weights": weights,
+            "weights_bytes": (folder / weights).stat().st_size,
+        }
+    return described
+
+
+def _installed(scratch: Path) -> Path:
+    """ONNX Runtime's package, as `npm ci` puts it there."""
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        shutil.copyfile(HERE / name, scratch / name)
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ValueError("building the page needs npm, which comes with Node.js; it is not on the PATH")
+    ended = subprocess.run([npm, "ci", "--silent"], cwd=scratch, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise ValueError(f"`npm ci` failed: {one_line(ended.stderr.strip() or ended.stdout.strip())}")
+    return scratch / "node_modules" / "onnxruntime-web"
+
+
+def main() -> int:
+    """Builds what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="folder to write the page to")
+    parser.add_argument("--model", help="folder or Hub id of a pipeline; by default the bundled weights")
+    parser.add_argument("--node-modules", type=Path, help="where onnxruntime-web is installed already")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        folder = build(arguments.output, arguments.model, arguments.node_modules)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{folder}: {size / 1e6:.1f} MB. To look at it: python -m http.server --directory {os.fspath(folder)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

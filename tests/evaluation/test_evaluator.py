@@ -1,0 +1,237 @@
+"""The measuring: what is measured of what, and that it is the same however it is asked."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cyclegan_hf import CycleGANPipeline, ResnetGenerator
+from cyclegan_hf.evaluation.describe import SetSettings, swd_repeats
+from cyclegan_hf.evaluation.evaluator import Evaluator, Settings, as_tensors
+from cyclegan_hf.image_io import open_image
+from cyclegan_hf.image_processor import ImageProcessor
+from cyclegan_hf.metrics.color import color_difference, mean_lab
+from cyclegan_hf.metrics.reconstruction import l1_distance, psnr
+from cyclegan_hf.metrics.sliced_wasserstein import patch_descriptors, sliced_wasserstein
+from cyclegan_hf.metrics.structure import edge_agreement, structural_similarity
+from tests.evaluation.tiny import evaluator, pictures_in, pipeline
+from tests.metrics.test_inception import TinyNetwork
+from tests.testing_utils import write_domains
+
+
+def pictures(folder: Path) -> torch.Tensor:
+    return as_tensors([open_image(path) for path in sorted(folder.iterdir())], ImageProcessor())
+
+
+def rounded(images: list[torch.Tensor]) -> torch.Tensor:
+    return (torch.stack(images) * 255 + 0.5).floor() / 255
+
+
+def test_the_figures_are_those_of_the_pipelines_pictures(two_domains: Path) -> None:
+    pipe = pipeline()
+    scores = evaluator(two_domains)(pipe)["a2b"]
+    inputs, target, reference = (pictures(two_domains / name) for name in ("testA", "testB", "trainB"))
+    both = pipe(inputs, direction="a2b", return_cycle=True, output_type="pt", batch_size=6)
+    translations, cycles = rounded(both.images), rounded(both.cycles)
+    expected = {
+        "ssim": structural_similarity(inputs, translations).mean(),
+        "edge_agreement": edge_agreement(inputs, translations).mean(),
+        "cycle_l1": l1_distance(inputs, cycles).mean(),
+        "cycle_psnr": psnr(inputs, cycles).mean(),
+        "cycle_ssim": structural_similarity(inputs, cycles).mean(),
+        "color_shift": color_difference(mean_lab(inputs), mean_lab(translations)).mean(),
+        "color_distance": color_difference(mean_lab(translations).mean(0), mean_lab(reference).mean(0)),
+        "identity_l1": l1_distance(target, rounded(pipe(target, direction="a2b", output_type="pt").images)).mean(),
+    }
+    for name, value in expected.items():
+        assert scores.figures[name] == pytest.approx(value.item(), abs=2e-3), name  # one of 255 levels may tip over
+    assert scores.pictures["ssim"].shape == (6,)
+    distances = []
+    for repeat in range(4):
+        ours, its = (
+            [level.unflatten(0, (6, 512))[:, 128 * repeat : 128 * repeat + 128].flatten(0, 1) for level in levels]
+            for levels in (patch_descriptors(images, num_patches=512) for images in (translations, reference))
+        )
+        distances.append([sliced_wasserstein(mine, real, seed=repeat) for mine, real in zip(ours, its, strict=True)])
+    assert scores.figures["swd_levels"] == pytest.approx(np.mean(distances, 0).tolist(), rel=1e-2)
+    assert scores.figures["swd"] == pytest.approx(np.mean(distances), rel=1e-2)
+
+
+def test_the_same_again_and_in_other_batches(two_domains: Path) -> None:
+    pipe = pipeline()
+    first, again = (evaluator(two_domains)(pipe) for _ in range(2))
+    other = Evaluator(pictures_in(two_domains), Settings(sets=SetSettings(resamples=20), batch_size=5))(pipe)
+    for way in ("a2b", "b2a"):
+        assert first[way].figures == again[way].figures
+        for name, samples in first[way].resampled.items():
+            assert torch.equal(samples, again[way].resampled[name]), name
+        assert first[way].figures["swd"] == pytest.approx(other[way].figures["swd"], rel=1e-2)
+        assert first[way].figures["ssim"] == pytest.approx(other[way].figures["ssim"], abs=1e-3)
+
+
+def test_the_gap_is_between_the_baselines(two_domains: Path) -> None:
+    pipe, measured = pipeline(), evaluator(two_domains)
+    scores, baselines = measured(pipe), measured.baselines(pipe)
+    for way in ("a2b", "b2a"):
+        untouched, real = (baselines[way][name].figures for name in ("untouched", "real"))
+        assert real["swd"] < untouched["swd"]  # meadows and snow
+        assert real["color_distance"] < untouched["color_distance"]
+        gap = (untouched["swd"] - scores[way].figures["swd"]) / (untouched["swd"] - real["swd"])
+        assert scores[way].figures["gap_closed"] == pytest.approx(gap)
+        assert untouched["ssim"] == untouched["edge_agreement"] == 1
+
+
+class Still(ResnetGenerator):
+    """Changes nothing."""
+
+    def forward(self, sample: torch.Tensor, return_dict: bool = True):
+        return type("Output", (), {"sample": sample})()
+
+
+class Snow(Still):
+    """Makes the same of every picture."""
+
+    def forward(self, sample: torch.Tensor, return_dict: bool = True):
+        return type("Output", (), {"sample": torch.full_like(sample, 0.8)})()
+
+
+class Broken(Still):
+    """Makes no numbers."""
+
+    def forward(self, sample: torch.Tensor, return_dict: bool = True):
+        return type("Output", (), {"sample": sample * math.nan})()
+
+
+def of(*classes: type) -> CycleGANPipeline:
+    generators = [kind(block_out_channels=(4, 8), num_res_blocks=1).eval() for kind in classes]
+    return CycleGANPipeline(*generators, domain_a="summer", domain_b="winter")
+
+
+def test_a_model_that_changes_nothing_is_the_zero_row(two_domains: Path) -> None:
+    measured = evaluator(two_domains)
+    pipe = of(Still, Still)
+    scores = measured(pipe)["a2b"]
+    untouched = measured.baselines(pipe)["a2b"]["untouched"]
+    assert scores.figures["gap_closed"] == pytest.approx(0, abs=1e-6)  # two roundings of eight bits
+    assert scores.figures["swd"] == pytest.approx(untouched.figures["swd"], rel=1e-6)
+    assert torch.allclose(scores.resampled["swd"], untouched.resampled["swd"], rtol=1e-4)  # paired
+    assert scores.figures["ssim"] == pytest.approx(1, abs=1e-5)
+    for name in ("cycle_l1", "identity_l1", "color_shift"):
+        assert scores.figures[name] == pytest.approx(0, abs=1e-5)
+    assert scores.figures["cycle_psnr"] == 100
+    assert scores.figures["noise_gain"] == pytest.approx(1, rel=0.1)
+    assert "identity collapse" in scores.signs["unchanged"]
+
+
+def test_mode_collapse_is_seen(two_domains: Path) -> None:
+    scores = evaluator(two_domains)(of(Snow, Still))["a2b"]
+    assert scores.figures["diversity"] == 0
+    assert "mode collapse" in scores.signs["collapse"]
+
+
+def test_no_numbers_are_refused_by_name(two_domains: Path) -> None:
+    with pytest.raises(ValueError, match="a2b: the model's output holds NaN"):
+        evaluator(two_domains)(of(Broken, Still))
+
+
+def test_one_direction_needs_no_way_back(two_domains: Path) -> None:
+    scores = evaluator(two_domains)(pipeline(directions=("b2a",)))
+    assert list(scores) == ["b2a"]
+    assert not any(name.startswith("cycle") or name == "noise_gain" for name in scores["b2a"].figures)
+    for path in (two_domains / "testB").iterdir():
+        path.unlink()
+    (two_domains / "testB").rmdir()
+    with pytest.raises(ValueError, match="no pictures for the direction that this model has"):
+        evaluator(two_domains)(pipeline(directions=("b2a",)))
+
+
+def test_grey_and_colour_of_other_sizes(tmp_path: Path) -> None:
+    write_domains(tmp_path, count=3, size=28)
+    there = ResnetGenerator(in_channels=1, block_out_channels=(4, 8), num_res_blocks=1, in_padding=5).eval()
+    back = ResnetGenerator(out_channels=1, block_out_channels=(4, 8), num_res_blocks=1, out_padding=1).eval()
+    processors = {
+        "image_processor_a": ImageProcessor(num_channels=1, size=(28, 28)),
+        "image_processor_b": ImageProcessor(size=(32, 32)),
+    }
+    pipe = CycleGANPipeline(there, back, **processors)
+    inputs = pictures_in(tmp_path)
+    fitted = inputs.read
+    inputs.read = lambda path, key: fitted(path, key).resize((28, 28) if key == "a" else (32, 32))
+    scores = Evaluator(inputs, Settings(sets=SetSettings(resamples=5)))(pipe)
+    for way in ("a2b", "b2a"):
+        assert {"swd", "gap_closed", "color_shift", "cycle_l1"} <= scores[way].figures.keys()
+        assert not {"ssim", "edge_agreement", "identity_l1"} & scores[way].figures.keys()
+
+
+def test_tiny_pictures_have_no_swd(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_domains(tmp_path, count=2, size=20)
+    scores = evaluator(tmp_path)(pipeline())
+    assert "SWD needs 25 pixels" in caplog.text
+    assert not {"swd", "gap_closed"} & scores["a2b"].figures.keys()
+    assert "diversity" in scores["a2b"].figures
+
+
+def test_a_feature_network_and_what_few_pictures_mean(two_domains: Path) -> None:
+    measured = evaluator(two_domains, network=TinyNetwork())
+    assert [line[:3] for line in measured.warnings()] == ["a2b", "b2a"]
+    assert "FID is biased upwards with 6 pictures, fewer than its 2048 features: go by KID" in measured.warnings()[0]
+    scores = measured(pipeline())["a2b"]
+    assert scores.figures["gms"] == pytest.approx(math.sqrt(scores.figures["fid"] / scores.figures["inception_score"]))
+    assert {"kid", "kid_std", "inception_score_std"} <= scores.figures.keys()
+    assert {"fid", "kid", "inception_score", "gms"} <= scores.resampled.keys()
+
+
+def test_one_picture_has_neither_fid_nor_diversity(tmp_path: Path) -> None:
+    write_domains(tmp_path, count=1, size=48)
+    measured = evaluator(tmp_path, network=TinyNetwork())
+    assert "FID and KID need 2 pictures of each kind, there is 1: they are left out" in measured.warnings()[0]
+    scores = measured(pipeline())["a2b"]
+    assert not {"fid", "kid", "inception_score", "gms", "diversity"} & scores.figures.keys()
+    assert {"swd", "ssim", "cycle_l1"} <= scores.figures.keys()
+
+
+def test_further_measures_and_discriminators(two_domains: Path) -> None:
+    def brightness(images: torch.Tensor) -> torch.Tensor:
+        return images.mean((1, 2, 3))
+
+    measured = evaluator(two_domains, pair_measures={"lpips": lambda one, other: (one - other).abs().mean((1, 2, 3))})
+    scores = measured(of(Still, Still), judges={"b": (brightness, "lsgan")})
+    assert scores["a2b"].figures["lpips"] == pytest.approx(0, abs=1e-6)
+    # Snow is brighter than one half, meadows are not: this judge is always right.
+    assert scores["a2b"].figures["accuracy"] == 1
+    assert "accuracy" not in scores["b2a"].figures
+    assert "sees through it (100%)" in scores["a2b"].signs["identity"]
+
+
+def test_what_is_kept_are_the_pictures(two_domains: Path) -> None:
+    kept: dict[tuple[str, int], tuple[Path, dict]] = {}
+    evaluator(two_domains)(
+        of(Still, Still), keep=lambda way, index, path, shown: kept.update({(way, index): (path, shown)})
+    )
+    assert sorted(kept) == [(way, index) for way in ("a2b", "b2a") for index in range(6)]
+    path, shown = kept["b2a", 4]
+    assert path == two_domains / "testB" / "004.png"
+    assert list(shown) == ["input", "translation", "cycle"]
+    assert torch.equal(shown["input"], pictures(two_domains / "testB")[4])
+
+
+def test_the_arithmetic_of_the_translations_is_not_that_of_the_figures(two_domains: Path) -> None:
+    seen: list[torch.dtype] = []
+
+    class Look(nn.Module):
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            seen.append((images.flatten(1) @ images.flatten(1).T).dtype)
+            return images.mean((2, 3)), images.mean((2, 3))
+
+    measured = evaluator(two_domains, network=Look(), autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    scores = measured(pipeline())
+    assert set(seen) == {torch.float32}
+    assert scores["a2b"].figures["swd"] != evaluator(two_domains)(pipeline())["a2b"].figures["swd"]
+
+
+@pytest.mark.parametrize(("pictures", "repeats"), [(1, 4), (256, 4), (257, 3), (600, 1), (5000, 1)])
+def test_patches_are_drawn_more_often_of_few_pictures(pictures: int, repeats: int) -> None:
+    assert swd_repeats(pictures) == repeats

@@ -1,0 +1,95 @@
+"""Large pictures in strips are what they are as a whole, norms included."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cyclegan_hf import CycleGANPipeline, EncoderDecoderGenerator, ResnetGenerator
+from cyclegan_hf.pipelines.strips import fits, strips, takes_strips, translate_in_strips
+from tests.testing_utils import noise
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "resize_conv": {"upsample_type": "resize_conv"},
+    "zero_padding": {"padding_mode": "zero", "upsample_type": "resize_conv"},
+    "batch": {"norm_type": "batch"},
+    "pixel": {"norm_type": "pixel", "activation_type": "leaky_relu"},
+    "none": {"norm_type": "none"},
+    "residual": {"learn_residual": True, "activation_after_add": True},
+    "norm_on_last": {"norm_on_last": True},
+    "three_levels": {"block_out_channels": (4, 6, 8, 10)},
+    "no_blocks": {"num_res_blocks": 0},
+}
+
+
+def tiny(**settings: Any) -> ResnetGenerator:
+    generator = ResnetGenerator(**{"block_out_channels": (4, 6, 8), "num_res_blocks": 2} | settings).eval()
+    for name, buffer in generator.named_buffers():
+        if "running" in name:
+            buffer.uniform_(0.5, 1.5)
+    return generator
+
+
+@pytest.mark.parametrize("rows", [5, 16, 1000])
+@pytest.mark.parametrize("form", FORMS)
+def test_strips_give_the_whole_pictures_result(form: str, rows: int) -> None:
+    torch.manual_seed(0)
+    generator = tiny(**FORMS[form])
+    sample = torch.rand(2, 3, 48, 32) * 2 - 1
+    with torch.inference_mode():
+        expected = generator(sample).sample
+    torch.testing.assert_close(translate_in_strips(generator, sample, rows), expected, atol=1e-5, rtol=0)
+
+
+def test_a_strips_own_statistics_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the two passes are for: the same strips, each with its own norms, are far off."""
+    torch.manual_seed(0)
+    generator = tiny()
+    sample = torch.rand(1, 3, 64, 32) * torch.linspace(-1, 1, 64)[:, None]
+    with torch.inference_mode():
+        expected = generator(sample).sample
+        alone = torch.cat([generator(sample[:, :, first : first + 16]).sample for first in range(0, 64, 16)], dim=2)
+    assert (alone - expected).abs().mean() > 100 * (translate_in_strips(generator, sample, 16) - expected).abs().mean()
+
+
+def test_kept_maps_in_half_precision_are_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    generator = tiny()
+    sample = torch.rand(1, 3, 48, 48) * 2 - 1
+    with torch.inference_mode():
+        expected = generator(sample).sample
+    monkeypatch.setattr("cyclegan_hf.pipelines.strips._KEPT_BYTES", 0)
+    found = translate_in_strips(generator, sample, 16)
+    assert 0 < (found - expected).abs().max() < 2 / 255  # one level of 255, in [-1, 1]
+
+
+@pytest.mark.parametrize("size", [(70, 54), (71, 53)])
+def test_the_pipeline_takes_strips_above_its_budget(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    pipeline = CycleGANPipeline(tiny(), tiny())
+    picture = noise(*size)
+    expected = pipeline(picture, return_cycle=True, output_type="np")
+    monkeypatch.setattr("cyclegan_hf.pipelines.strips._STRIP_BYTES", 0)  # the narrowest strips
+    pipeline.memory_budget = 10_000
+    assert not fits(pipeline.generator_a2b, torch.empty(1, 3, 72, 56), pipeline.memory_budget)
+    found = pipeline(picture, return_cycle=True, output_type="np")
+    np.testing.assert_allclose(found.images[0], expected.images[0], atol=1e-5)
+    np.testing.assert_allclose(found.cycles[0], expected.cycles[0], atol=1e-5)
+
+
+def test_other_generators_go_through_whole() -> None:
+    generator = EncoderDecoderGenerator(block_out_channels=(4, 8), num_res_blocks=1)
+    assert not takes_strips(generator)
+    assert not takes_strips(tiny(in_padding=5))  # it changes the size
+    pipeline = CycleGANPipeline(generator)
+    picture = noise(32, 32)
+    expected = pipeline(picture, output_type="np").images[0]
+    pipeline.memory_budget = 1
+    np.testing.assert_array_equal(pipeline(picture, output_type="np").images[0], expected)
+
+
+def test_strips_cover_every_row_once() -> None:
+    assert list(strips(7, 3)) == [(0, 3), (3, 6), (6, 7)]

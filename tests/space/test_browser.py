@@ -1,0 +1,264 @@
+"""The page without a server, in a real browser: it must give what the library gives."""
+
+import functools
+import http.server
+import io
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cyclegan_hf import CycleGANPipeline, ResnetGenerator, UnetGenerator
+from tests.space.conftest import PATIENCE, ROOT
+from tests.testing_utils import make_picture, noise
+
+
+BUILD = ROOT / "space" / "browser" / "build.py"
+CORE = 512  # pixels of a piece, as in `worker.js`
+TOLERANCE = 1  # of 255: two runtimes may round a value to either side
+
+
+def build(output: Path, model: Path, node_modules: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, BUILD, "--output", output, "--model", model, "--node-modules", node_modules]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
+@pytest.fixture(scope="module")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ONNX Runtime for browsers, as npm installs it."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm, which builds the page for browsers, is not installed")
+    folder = tmp_path_factory.mktemp("npm")
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        shutil.copy(BUILD.parent / name, folder)
+    ended = subprocess.run([npm, "ci"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    if ended.returncode:
+        pytest.skip(f"npm cannot fetch onnxruntime-web: {ended.stderr.strip().splitlines()[-1:]}")
+    return folder / "node_modules"
+
+
+@pytest.fixture(scope="module")
+def light_pipeline() -> CycleGANPipeline:
+    """Without norms, so that large photos go through in pieces. Large weights: small ones would hide the seams."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generators = [
+            ResnetGenerator(
+                block_out_channels=(8, 16), num_res_blocks=2, norm_type="none", upsample_type="resize_conv"
+            )
+            for _ in range(2)
+        ]
+        for generator in generators:
+            for parameter in generator.parameters():
+                torch.nn.init.normal_(parameter, std=0.1)
+    return CycleGANPipeline(*generators, domain_a="summer", domain_b="late_winter").to(dtype=torch.float16)
+
+
+@pytest.fixture(scope="module")
+def site(light_pipeline: CycleGANPipeline, node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built page."""
+    pytest.importorskip("onnxruntime", reason="exporting graphs needs the extra `export`")
+    pytest.importorskip("onnxscript", reason="exporting graphs needs the extra `export`")
+    folder = tmp_path_factory.mktemp("site")
+    light_pipeline.save_pretrained(folder / "model")
+    ended = build(folder / "page", folder / "model", node_modules)
+    assert ended.returncode == 0, ended.stderr
+    return folder / "page"
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def site_address(site: Path) -> Iterator[str]:
+    """Where any web server would have the page."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(site)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def open_site(browser: Any, site_address: str) -> Iterator[Callable[..., Any]]:
+    """Opens the page for a new visitor; it must ask no other address, and report no error."""
+    foreign: list[str] = []
+    faults: list[str] = []
+    contexts = []
+
+    def open_page(**options: Any) -> Any:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE * 1000)
+        context.on("request", lambda request: foreign.append(request.url))
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(site_address)
+        page.locator("#directions input").first.wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+    assert [url for url in foreign if not url.startswith((site_address, "blob:", "data:"))] == []
+
+
+def put(page: Any, content: bytes, name: str = "meadow.png", kind: str = "image/png") -> None:
+    page.locator("#file").set_input_files({"name": name, "mimeType": kind, "buffer": content})
+
+
+def png(picture: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def translated(page: Any) -> tuple[str, np.ndarray]:
+    """Presses the button; returns the download's name and pixels."""
+    page.locator("#translate").click()
+    page.locator("#result").wait_for()
+    with page.expect_download() as event:
+        page.locator("#download").click()
+    with Image.open(event.value.path()) as picture:
+        return event.value.suggested_filename, np.asarray(picture.convert("RGB")).astype(int)
+
+
+def expected(pipeline: CycleGANPipeline, picture: Image.Image, direction: str) -> np.ndarray:
+    whole = pipeline.__class__(
+        *(part.float() for part in (pipeline.generator_a2b, pipeline.generator_b2a)), domain_a="a", domain_b="b"
+    )
+    return np.asarray(whole(picture, direction=direction).images[0]).astype(int)
+
+
+def test_both_directions_are_the_librarys(open_site: Callable[..., Any], light_pipeline: CycleGANPipeline) -> None:
+    page = open_site()
+    assert page.locator("h1").inner_text() == "Summer ↔ Late winter"
+    picture = make_picture("A", 0, (75, 50))  # neither side is a multiple of the model's
+    put(page, png(picture))
+    name, found = translated(page)
+    assert name == "meadow-late_winter.png"
+    assert np.abs(found - expected(light_pipeline, picture, "a2b")).max() <= TOLERANCE
+    page.get_by_text("Late winter → Summer").click()
+    name, found = translated(page)
+    assert name == "meadow-summer.png"
+    assert np.abs(found - expected(light_pipeline, picture, "b2a")).max() <= TOLERANCE
+
+
+def test_a_large_photo_in_pieces_is_as_if_translated_whole(
+    open_site: Callable[..., Any], light_pipeline: CycleGANPipeline
+) -> None:
+    picture = Image.fromarray(noise(70, 2 * CORE + 301))
+    page = open_site()
+    put(page, png(picture))
+    page.get_by_text("Original").click()
+    _, found = translated(page)
+    assert found.shape == (70, 2 * CORE + 301, 3)
+    assert np.abs(found - expected(light_pipeline, picture, "a2b")).max() <= TOLERANCE
+
+
+def test_the_margin_is_what_the_pieces_need(site: Path, light_pipeline: CycleGANPipeline) -> None:
+    model = json.loads((site / "model.json").read_text())
+    assert model["margin"] >= light_pipeline.generator_a2b.receptive_radius
+    assert model["margin"] % model["size_multiple"] == 0
+
+
+def test_a_chosen_size_is_the_longest_side(open_site: Callable[..., Any]) -> None:
+    page = open_site()
+    put(page, png(make_picture("A", 1, (600, 300))))
+    page.get_by_text("512").click()
+    _, found = translated(page)
+    assert found.shape == (256, 512, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "kind", "words"),
+    [
+        (b"GIF89a but no more", "broken.gif", "image/gif", "This file cannot be opened as a picture."),
+        (
+            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "drawing.svg",
+            "image/svg+xml",
+            "A drawing (SVG) has no",
+        ),
+        (b"\0\0\0\x18ftypheic", "photo.heic", "image/heic", "This browser cannot open HEIC photos."),
+        (png(Image.new("RGB", (1, 1))), "dot.png", "image/png", "This picture is too small: 1 × 1 pixels."),
+    ],
+    ids=["damaged", "drawing", "heic", "dot"],
+)
+def test_what_cannot_be_translated_is_said(
+    open_site: Callable[..., Any], content: bytes, name: str, kind: str, words: str
+) -> None:
+    page = open_site()
+    put(page, content, name, kind)
+    page.get_by_text(words).wait_for()
+    assert page.locator("#translate").is_disabled()
+    put(page, png(make_picture("A", 2, 40)))  # the next one is welcome
+    page.locator("#translate:enabled").wait_for()
+    assert page.locator("#error").is_hidden()
+
+
+def test_on_a_phone_and_by_keyboard_alone(open_site: Callable[..., Any]) -> None:
+    page = open_site(viewport={"width": 360, "height": 640}, color_scheme="dark")
+    put(page, png(make_picture("A", 3, 64)))
+    page.locator("#translate:enabled").wait_for()
+    page.locator("#file").focus()
+    for _ in range(3):  # direction, size, button
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.locator("#result").wait_for()
+    page.locator("#slider").focus()
+    before = page.locator("#frame").evaluate("frame => frame.style.getPropertyValue('--share')")
+    page.keyboard.press("ArrowRight")
+    assert before == "50%"
+    assert page.locator("#frame").evaluate("frame => frame.style.getPropertyValue('--share')") == "51%"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_cancelled_translation_leaves_a_page_that_works(open_site: Callable[..., Any]) -> None:
+    page = open_site()
+    put(page, png(Image.fromarray(noise(1500, 1500))))
+    page.get_by_text("Original").click()
+    page.locator("#translate").click()
+    page.locator("#cancel").click()
+    page.get_by_text("Cancelled.").wait_for()
+    put(page, png(make_picture("A", 4, 40)))
+    _, found = translated(page)
+    assert found.shape == (40, 40, 3)
+
+
+def test_beyond_its_borders_a_picture_is_mirrored_as_numpy_does(open_site: Callable[..., Any]) -> None:
+    page = open_site()
+    found = page.evaluate(
+        "import('./pixels.js').then(({mirrored}) => [1, 2, 5].map((n) =>"
+        " Array.from({length: n + 24}, (_, i) => mirrored(i - 12, n))))"
+    )
+    assert found == [np.pad(np.arange(n), 12, mode="reflect").tolist() for n in (1, 2, 5)]
+
+
+def test_models_that_the_page_cannot_run_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    unet = UnetGenerator(block_out_channels=(4, 4, 4, 4, 4))
+    sizes = {"num_channels": 3, "size": [32, 32]}
+    pipeline = CycleGANPipeline(generator_a2b=unet, image_processor_a=sizes, image_processor_b=sizes)
+    pipeline.save_pretrained(tmp_path / "unet")
+    growing = ResnetGenerator(block_out_channels=(4, 8), num_res_blocks=1, in_padding=5)
+    CycleGANPipeline(generator_a2b=growing).save_pretrained(tmp_path / "growing")
+    for name, words in (("unet", "runs at its training size only"), ("growing", "changes the pictures' size")):
+        ended = build(tmp_path / "page", tmp_path / name, tmp_path)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("error: ") and words in ended.stderr and ended.stderr.count("\n") == 1
+        assert not (tmp_path / "page").exists()

@@ -1,0 +1,131 @@
+"""The models of the page: who may use which, what stays loaded, and that large photos have no seams."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cyclegan_hf import CycleGANPipeline, ResnetGenerator
+from tests.space.modules import page_module
+from tests.testing_utils import noise
+
+
+def save(folder: Path, **settings: Any) -> Path:
+    settings = {"block_out_channels": (4, 8), "num_res_blocks": 1, "upsample_type": "resize_conv", **settings}
+    generators = [ResnetGenerator(**settings) for _ in range(2)]
+    CycleGANPipeline(*generators, domain_a="horse", domain_b="zebra").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Any:
+    """Three models, and memory for two."""
+    sources = [str(save(tmp_path / name)) for name in ("one", "two", "three")]
+    shelf = page_module("checkpoints").Shelf(sources, budget=0)
+    shelf.budget = 2 * shelf.first.size
+    return shelf
+
+
+def test_a_model_is_called_by_its_folder_and_never_by_its_path(shelf: Any) -> None:
+    assert list(shelf.checkpoints) == ["one", "two", "three"]
+    assert shelf.find("").name == shelf.find(None).name == "one"
+    assert shelf.first.labels == {"a2b": "Horse → Zebra", "b2a": "Zebra → Horse"}
+    assert shelf.first.source not in page_module("models_tab").facts_table(shelf.first)
+
+
+@pytest.mark.parametrize("name", ["four", "../one", "user/name", "/etc", "one "])
+def test_what_the_owner_did_not_list_is_refused(shelf: Any, name: str) -> None:
+    with pytest.raises(page_module("uploads").Refusal, match="must be one of one, two, three"):
+        shelf.find(name)
+
+
+@pytest.mark.parametrize("name", ["../one", "/etc/passwd", "cyclegan_hf/pretrained", "a/b/c", "", "a" * 300, "a/..b"])
+def test_a_free_field_takes_ids_and_no_folders(
+    shelf: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cyclegan_hf/pretrained").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    shelf.any_model = True
+    with pytest.raises(page_module("uploads").Refusal, match="such as user/name"):
+        shelf._admit(name)
+
+
+def test_the_oldest_model_goes_when_memory_is_short(shelf: Any) -> None:
+    photo = Image.fromarray(noise(32, 32))
+    assert shelf.loaded == []
+    steps = {"one": ["one"], "two": ["one", "two"], "one again": ["two", "one"], "three": ["one", "three"]}
+    for step, loaded in steps.items():
+        name = step.split()[0]
+        shelf.translate(shelf.find(name), [photo], "a2b")
+        assert shelf.loaded == loaded
+    shelf.budget = 0
+    shelf.translate(shelf.find("two"), [photo], "a2b")
+    assert shelf.loaded == ["two"]
+
+
+def test_a_model_that_is_missing_is_left_out_unless_it_is_the_first(tmp_path: Path) -> None:
+    one = str(save(tmp_path / "one"))
+    shelf_class = page_module("checkpoints").Shelf
+    assert list(shelf_class([one, str(tmp_path / "none")], budget=0).checkpoints) == ["one"]
+    with pytest.raises(ValueError, match="expected a pipeline's folder or a Hub id"):
+        shelf_class([str(tmp_path / "none"), one], budget=0)
+
+
+def test_another_class_than_a_generator_is_refused(tmp_path: Path) -> None:
+    config = save(tmp_path / "one") / "generator_a2b/config.json"
+    config.write_text(config.read_text().replace("ResnetGenerator", "convert_official_checkpoint"))
+    with pytest.raises(ValueError, match="expected a generator of this library"):
+        page_module("checkpoints").Shelf([str(tmp_path / "one")], budget=0)
+
+
+@pytest.mark.parametrize(("key", "value"), [("num_res_blocks", "100000"), ("num_res_blocks", "50")])
+def test_settings_of_a_larger_network_than_its_weights_are_seen_before_it_is_built(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    config = save(tmp_path / "one") / "generator_a2b/config.json"
+    config.write_text(config.read_text().replace(f'"{key}": 1', f'"{key}": {value}'))
+    checkpoint = page_module("checkpoints").Checkpoint.look_up("one", str(tmp_path / "one"))
+    with pytest.raises(ValueError, match="settings"):
+        checkpoint.check_sizes()
+
+
+def test_facts_are_text_and_never_markup(tmp_path: Path) -> None:
+    folder = save(tmp_path / "one")
+    (folder / "metrics.json").write_text('{"a2b": {"<img src=x>": 0.5}, "protocol": "<script>alert(1)</script>"}')
+    table = page_module("models_tab").facts_table(page_module("checkpoints").Checkpoint.look_up("one", str(folder)))
+    assert "&lt;script&gt;" in table and "&lt;img src=x&gt; 0.5" in table
+    assert "<script" not in table and "<img" not in table
+
+
+@pytest.mark.parametrize("size", [(250, 131), (96, 320)])
+def test_a_photo_in_pieces_is_as_if_translated_whole(size: tuple[int, int]) -> None:
+    settings = {"block_out_channels": (4, 8), "num_res_blocks": 1, "norm_type": "none", "upsample_type": "resize_conv"}
+    generators = [ResnetGenerator(**settings) for _ in range(2)]
+    for generator in generators:
+        for parameter in generator.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)  # small weights would hide the seams
+    pipeline = CycleGANPipeline(*generators)
+
+    def run(picture: Image.Image) -> list[Image.Image]:
+        output = pipeline(picture, return_cycle=True)
+        return [*output.images, *output.cycles]
+
+    photo = Image.fromarray(noise(size[1], size[0]))
+    reach = 2 * generators[0].receptive_radius
+    pieces = page_module("pieces").in_pieces(photo, run, reach, multiple=generators[0].size_multiple, most=160**2)
+    for piece, whole in zip(pieces, run(photo), strict=True):
+        assert piece.size == photo.size
+        assert np.abs(np.asarray(piece, int) - np.asarray(whole, int)).max() <= 1
+
+
+def test_a_difference_map_is_black_where_nothing_changed() -> None:
+    before = Image.new("RGB", (8, 4), (10, 20, 30))
+    after = before.copy()
+    after.paste((74, 84, 94), (4, 0, 8, 4))
+    heat, mean = page_module("uploads").difference_map(before, after)
+    assert mean == 32
+    assert heat.getpixel((0, 0)) == (0, 0, 0)
+    assert min(heat.getpixel((7, 0))) > 190  # 64 levels: pale yellow

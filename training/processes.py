@@ -1,0 +1,129 @@
+"""Several processes as one run: how they meet, what they must have in common, what is said of one that is gone."""
+
+import logging
+import os
+import re
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import InitProcessGroupKwargs, set_seed
+from torch import distributed
+
+from cyclegan_hf.errors import one_line
+from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning
+from training.config import RunConfig, TrainConfig
+
+
+logger = logging.getLogger(__name__)
+
+# What gloo and NCCL say, in plain `RuntimeError`s, of a process that has ended and of one that does not answer.
+_LOST = re.compile(
+    "connection (closed|reset|refused)|connect(ion)? timeout|timed out|broken pipe|socket|unhandled system error"
+    "|remote process exited|heartbeat|NCCL communicator was aborted",
+    re.IGNORECASE,
+)
+
+
+def make_accelerator(run: RunConfig) -> Accelerator:
+    """Meet the other processes of the launch, and take this one's part of the machine.
+
+    Raises:
+        ValueError: If the arithmetic that is asked for needs other hardware.
+        RuntimeError: If the processes do not meet in `ddp_timeout` seconds.
+    """
+    # torch 2.13 warns of the argument below and says itself to keep it for buffers that differ between processes.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+    accelerator = Accelerator(
+        mixed_precision=run.mixed_precision,
+        log_with=None if run.report_to == "none" else run.report_to,
+        project_dir=Path(run.output_dir),
+        kwargs_handlers=[
+            # Every process follows its own batch norm statistics: sent around, they would change between two forwards
+            # of one backward.
+            DistributedDataParallelKwargs(broadcast_buffers=False),
+            InitProcessGroupKwargs(timeout=timedelta(seconds=run.ddp_timeout)),
+        ],
+    )
+    if accelerator.device.type == "cpu":
+        prepare_processor(run, accelerator.mixed_precision)
+    if warning := lonely_process_warning():
+        logger.warning("%s", warning)
+    if accelerator.process_index > 0:  # all have drawn the same first weights; dropout is to differ
+        set_seed((run.seed + accelerator.process_index) % 2**32)
+    return accelerator
+
+
+def prepare_processor(run: RunConfig, precision: str) -> None:
+    """Share the cores out, and settle what a processor does otherwise than a GPU.
+
+    Args:
+        run: The settings; the layout may be changed.
+        precision: The arithmetic, as accelerate calls it.
+
+    Raises:
+        ValueError: If it is fp16.
+    """
+    if precision == "fp16":  # accelerate would train in fp32 without a word
+        raise ValueError("`mixed_precision: fp16` needs a GPU; a processor takes bf16 or no.")
+    if run.compile and precision == "bf16" and not run.channels_last:
+        # torch 2.13: compiled in the other layout, the paper's step at 256² has gradients that are not numbers.
+        logger.info("`channels_last` too, as always where a processor runs compiled networks in bf16.")
+        run.channels_last = True
+    torch.set_num_threads(run.num_threads or cores_of_this_process(Processes.of_environment().local_count))
+
+
+def check_agreement(config: TrainConfig, step: int, pictures: str) -> None:
+    """Refuse processes that would train apart: machines with other flags, other pictures, or without the checkpoint.
+
+    Args:
+        config: This process's configuration.
+        step: The step that it would go on from.
+        pictures: A hash of its pictures.
+
+    Raises:
+        ValueError: On every process, with what differs.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    ours = [f"step {step}", f"pictures {pictures}"]
+    ours += [line.strip() for line in config.without_places().to_yaml().splitlines()]
+    theirs: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(theirs, ours)
+    for rank, other in enumerate(theirs):
+        for first, second in zip(theirs[0], other, strict=False):
+            if first != second:
+                raise ValueError(
+                    "All processes must have the same settings and pictures, and see the checkpoints in "
+                    f"`--output-dir`: process 0 has `{first}`, process {rank} has `{second}`."
+                )
+
+
+def means_over_processes(accelerator: Accelerator, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The means of scalars over all processes, in one message; every process must call this."""
+    if accelerator.num_processes == 1:
+        return values
+    together = accelerator.reduce(torch.stack([value.detach().float() for value in values.values()]), "mean")
+    return dict(zip(values, together, strict=True))
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for all, as its launcher says: before they have met."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def lost_process(error: RuntimeError) -> str | None:
+    """What to tell a user of an error that comes of another process or the network; `None` of any other."""
+    text = one_line(error, 300).partition(". This is typically caused")[0]
+    if "EADDRINUSE" in text or "address already in use" in text.lower():
+        port = os.environ.get("MASTER_PORT", "29500")
+        return f"Port {port}, where the processes are to meet, is taken: choose another `--main_process_port`."
+    if isinstance(error, distributed.DistError) or _LOST.search(text):
+        return (
+            f"Another process of this run has ended, does not answer or never came: {text}. When that is mended, go "
+            "on with `--resume-from-checkpoint latest`."
+        )
+    return None

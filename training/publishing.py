@@ -1,0 +1,180 @@
+"""Pushes of a run to the Hub, beside its training: they neither stop it nor wait in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub.utils import disable_progress_bars
+
+from cyclegan_hf.errors import one_line
+from cyclegan_hf.hub import MARKER, push_pipeline
+from cyclegan_hf.hub_errors import HubError
+from cyclegan_hf.hub_upload import Target, open_repo
+from training.hub_config import HubConfig
+
+
+logger = logging.getLogger(__name__)
+
+SNAPSHOTS = ".push-*.tmp"
+"""Links to a checkpoint's files in the run's folder: the checkpoint may be removed before it is pushed."""
+
+
+@dataclass
+class _Job:
+    """One checkpoint to push."""
+
+    name: str
+    snapshot: Path
+
+
+class Publisher:
+    """Pushes checkpoints from a thread, and the finished pipeline at the end. It does nothing where nothing is wanted.
+
+    A push that fails is tried again with the next one and at the end, and costs the run a warning.
+
+    Args:
+        config: What is wanted.
+        output_dir: The run's folder.
+        is_main: Whether this is the process that pushes.
+    """
+
+    def __init__(self, config: HubConfig, output_dir: Path, is_main: bool) -> None:
+        self.config = config
+        self.output_dir = output_dir
+        self.active = config.push_to_hub and is_main
+        self.repo_id = config.hub_model_id or output_dir.resolve().name
+        self._waiting: deque[_Job] = deque()
+        self._failed: list[_Job] = []
+        self._change = threading.Condition()
+        self._busy = False
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Make the repository, so that a wrong token or name is said before hours of training.
+
+        Raises:
+            ValueError: The Hub refused. Where it only does not answer, the run begins: it may do so later.
+        """
+        if not self.active:
+            return
+        disable_progress_bars()  # they would be drawn across the training's
+        private = self.config.hub_private_repo or None
+        try:
+            self.repo_id = open_repo(Target(repo_id=self.repo_id, private=private, marker=MARKER))
+        except HubError as error:
+            if not error.temporary:
+                raise
+            logger.warning("%s. The run begins; its pushes will be tried.", error)
+
+    def checkpoint(self, folder: Path) -> None:
+        """Have a checkpoint pushed in the background, where the strategy says so."""
+        if not self.active or self.config.hub_strategy == "end" or not folder.name.startswith("checkpoint-"):
+            return
+        snapshot = self.output_dir / SNAPSHOTS.replace("*", folder.name)
+        step = int(folder.name.removeprefix("checkpoint-"))
+        try:
+            _link(folder, snapshot)
+            for grid in (self.output_dir / "samples").glob(f"{step:07d}-*.png"):
+                shutil.copyfile(grid, snapshot / f"grid-{grid.name.partition('-')[2]}")
+        except (OSError, shutil.Error) as error:  # a full disk is the training's to notice
+            logger.warning("%s is not pushed: %s", folder.name, one_line(error, 300))
+            return
+        with self._change:
+            again = self._failed + list(self._waiting)
+            if self.config.hub_strategy == "checkpoint":  # only the newest counts
+                for job in again:
+                    _remove(job)
+                again = []
+            self._failed, self._waiting = [], deque([*again, _Job(folder.name, snapshot)])
+            self._change.notify_all()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="push", daemon=True)
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Wait for the pushes under way; Ctrl-C gives them up."""
+        if not self.active:
+            return
+        with self._change:
+            if self._busy or self._waiting:
+                logger.info("Waiting for the push to %s.", self.repo_id)
+            while self._busy or self._waiting:
+                self._change.wait(1)
+
+    def finish(self) -> None:
+        """Push the finished pipeline, after what is under way or has failed.
+
+        Raises:
+            ValueError: It could not be pushed, though the run is complete; the message says how to push it.
+        """
+        if not self.active:
+            return
+        with self._change:
+            if self.config.hub_strategy == "all":
+                self._waiting.extendleft(reversed(self._failed))
+                self._failed = []
+                self._change.notify_all()
+        self.wait()
+        try:
+            published = self._push(self.output_dir, "End of training", last=True)
+        except ValueError as error:
+            raise ValueError(
+                f"The run is complete in {self.output_dir}, but could not be pushed: {error}. Once that is mended: "
+                f"cyclegan-hf push {self.output_dir} {self.repo_id}"
+            ) from error
+        logger.info("Pushed: %s", published)
+        for job in self._failed:
+            if self.config.hub_strategy == "all":
+                logger.warning("%s was not pushed; %s has it.", job.name, self.output_dir)
+            _remove(job)
+
+    def _work(self) -> None:
+        while True:
+            with self._change:
+                while not self._waiting:
+                    self._change.wait()
+                job, self._busy = self._waiting.popleft(), True
+            try:
+                logger.info("Pushed %s: %s", job.name, self._push(job.snapshot, job.name, last=False))
+                _remove(job)
+            except Exception as error:  # whatever it is, the run goes on
+                logger.warning("%s was not pushed: %s. It is tried again later.", job.name, one_line(error, 500))
+                with self._change:
+                    self._failed.append(job)
+            finally:
+                with self._change:
+                    self._busy = False
+                    self._change.notify_all()
+
+    def _push(self, folder: Path, message: str, last: bool) -> object:
+        name = "last-checkpoint" if self.config.hub_strategy == "checkpoint" else message
+        return push_pipeline(
+            folder,
+            self.repo_id,
+            private=self.config.hub_private_repo or None,
+            license=self.config.hub_license,
+            commit_message=message,
+            variants=("fp16",) if last else (),
+            check=last,
+            subfolders=[] if last else [(name, folder)],
+        )
+
+
+def _link(folder: Path, snapshot: Path) -> None:
+    """Copy a folder without its bytes, where the file system has links."""
+    shutil.rmtree(snapshot, ignore_errors=True)
+    try:
+        shutil.copytree(folder, snapshot, copy_function=os.link)
+    except (OSError, shutil.Error):
+        shutil.rmtree(snapshot, ignore_errors=True)
+        shutil.copytree(folder, snapshot)
+
+
+def _remove(job: _Job) -> None:
+    shutil.rmtree(job.snapshot, ignore_errors=True)
