@@ -26,7 +26,7 @@ SWEEP_SECONDS, KEEP_SECONDS = 600, 3000  # so that nothing is kept for longer th
 LONG_SIDES = {"512": "512", "1024": "1024", "original": "Original"}
 
 PICTURE_BYTES = 3_000_000_000  # that a network may need for one picture
-PIECE_BYTES = 900_000_000  # and for a piece of one that goes through in pieces
+PIECE_BYTES = 700_000_000  # and for a piece of one that goes through in pieces (the page peaked at 1.8 GB with 900)
 MODEL_BYTES = int(os.environ.get("CYCLEGAN_MODEL_MEMORY", "2000")) * 1_000_000  # of all loaded weights
 MAX_WEIGHTS = 500_000_000  # bytes of one model from the free field
 
