@@ -49,8 +49,10 @@ class Source:
             self.pictures, self.root = files
         else:
             data = DataSet(spec, test)
-            if data.is_folder and (streaming or not (spec.is_hub_id or spec.is_address)):
+            is_here = not (spec.is_hub_id or spec.is_address)
+            if data.is_folder and (streaming or is_here):
                 self.pictures = data.addresses()
+                self.root = Path(spec.place).expanduser() if is_here else None
             elif not streaming:
                 self.pictures, self.lengths = data.memory_mapped()
                 self._in_shards = not data.is_folder
@@ -153,7 +155,7 @@ class Domain:
     def streams(self) -> list[str]:
         """What tells the domain's streams from others."""
         found = [source.stream for source in self.sources if source.stream is not None]
-        return [f"{stream.data.spec.text} {stream.num_shards}" for stream in found]
+        return [stream.identity for stream in found]
 
     def pictures(self, places: Sequence[int]) -> Sequence[Picture]:
         """Pictures that can be listed, by their places among all of them."""

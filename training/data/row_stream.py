@@ -192,6 +192,13 @@ class RowStream:
         Raises:
             ValueError: If a source cannot be read, or more of its pictures than `data.max_bad_share` allows.
         """
+        try:
+            return self._next()
+        except ValueError:
+            self.close()  # now: the error's traceback may keep this stream for long
+            raise
+
+    def _next(self) -> torch.Tensor:
         if not self._ready:
             pictures, tags = next(self._chunks)
             if pictures is not None and len(pictures) == len(tags):  # nearly always

@@ -127,6 +127,13 @@ class StreamShards:
         self._names = [file.rsplit("/", 1)[-1] for file in files] if len(files) == self.num_shards else None
         self._known: dict[int, int] = {}
 
+    @property
+    def identity(self) -> str:
+        """What tells the stream from others, wherever its files lie."""
+        spec = self.data.spec
+        place = "" if self._names and not (spec.is_hub_id or spec.is_address) else spec.text
+        return " ".join([place, self.data.split, self.data.column, str(spec.label), *(self._names or [])])
+
     def known(self, shard: int) -> int | None:
         """The pictures in a shard that has been read to its end."""
         return self._known.get(shard)

@@ -11,7 +11,7 @@ import numpy as np
 from cyclegan_hf.errors import one_line
 from training.data.files import matches
 from training.data.notation import KINDS, SourceSpec
-from training.data.pictures import Encoded, Rows, Table, encoded
+from training.data.pictures import Encoded, Picture, Rows, Table, encoded
 
 
 _LISTED = 20  # values or columns that a message names
@@ -148,13 +148,11 @@ class DataSet:
         rows = rows.decode(False) if rows.features is not None else rows  # remote pictures have decoders of their own
         return _undecoded(rows.select_columns(wanted), self.column)
 
-    def addresses(self) -> list[Encoded]:
+    def addresses(self) -> list[Picture]:
         """The pictures of a folder, where they lie: nothing is fetched before one is opened."""
-        found = [
-            encoded(row[self.column], f"{self.spec.place} row {number}", self.secret)
-            for number, row in enumerate(self.streamed())
-            if self.labels.fits(row)
-        ]
+        rows = ((number, row) for number, row in enumerate(self.streamed()) if self.labels.fits(row))
+        cells = [self.rows_of(row, f"{self.spec.place} row {number}") for number, row in rows]
+        found: list[Picture] = [_on_this_machine(cell) for cell in cells]
         if not found:
             raise self.labels.refusal()
         return found
@@ -316,6 +314,12 @@ def _saved_folder(spec: SourceSpec) -> Path | None:
 
 def _arrow_files(folder: Path) -> list[str]:
     return [str(path) for path in sorted(folder.glob("*.arrow"))]
+
+
+def _on_this_machine(cell: Encoded) -> Picture:
+    """A picture as its path, if it is a file here."""
+    is_file = cell.data is None and cell.address is not None and "://" not in cell.address
+    return Path(cell.address) if is_file else cell
 
 
 def _is_folder(builder: Any) -> bool:
