@@ -14,6 +14,7 @@ GOLDEN = {
     "CycleGANPipeline": "cyclegan_hf.pipelines.pipeline_cyclegan",
     "DualHeadDiscriminator": "cyclegan_hf.models.discriminator_dual_head",
     "EncoderDecoderGenerator": "cyclegan_hf.models.generator_encoder_decoder",
+    "ExportedPipeline": "cyclegan_hf.pipelines.pipeline_exported",
     "ImageProcessor": "cyclegan_hf.image_processor",
     "MaxPoolUnetGenerator": "cyclegan_hf.models.generator_unet_maxpool",
     "PatchDiscriminator": "cyclegan_hf.models.discriminator_patch",
