@@ -62,11 +62,9 @@ def comparison_page(result: dict[str, Any], pictures: dict[str, list[dict[str, A
     """
     protocol = result["protocol"]
     domains = protocol.get("domains", {"a": "a", "b": "b"})
-    sections = []
+    sections = [("pictures", "Pictures", _GALLERY)] if any(pictures.values()) else []
     for way in _ways(result):
         sections.append((way, title(protocol, way), _comparison(result[way], links)))
-    if any(pictures.values()):
-        sections.append(("pictures", "Pictures", _GALLERY))
     sections.append(("protocol", "Protocol", _protocol(protocol)))
     lead = "".join(f'<p class="warning">{escape(note)}</p>' for note in result["notes"])
     about = f"{len(result['models'])} models on the same pictures"
@@ -154,23 +152,26 @@ def _figures(document: dict[str, Any]) -> str:
         baselines = document.get("baselines", {}).get(way, {})
         model = {"figures": document[way], "spread": document["spread"].get(way, {})}
         columns = {"translated": model, **{name: baselines[name] for name in (UNTOUCHED, REAL) if name in baselines}}
-        heads = "".join(f"<th>{name}</th>" for name in columns)
-        rows, group = [], ""
-        for name in names_there(document[way]):
-            figure = FIGURES[name]
-            if figure.group != group:
-                group = figure.group
-                rows.append(f'<tr class="group"><th colspan="{len(columns) + 1}">{escape(group)}</th></tr>')
-            cells = "".join(f"<td>{cell(name, row)}</td>" for row in columns.values())
-            rows.append(f"<tr><td>{_label(name)}</td>{cells}</tr>")
         tables.append(
             f"<div><h3>{escape(title(document['protocol'], way))}</h3>"
-            f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead>'
-            f"<tbody>{''.join(rows)}</tbody></table></div>"
+            f"{_figure_table(columns, names_there(document[way]))}"
             f'<p class="note">{escape(words_below(document, way))}</p></div>'
         )
     names = names_there(*[document[way] for way in _ways(document)])
     return f'<div class="pair tables">{"".join(tables)}</div>{_meanings(names)}'
+
+
+def _figure_table(columns: dict[str, dict[str, Any]], names: list[str]) -> str:
+    """Figures by row; `columns` has what they are of, by its name as HTML."""
+    rows, group = [], ""
+    for name in names:
+        if FIGURES[name].group != group:
+            group = FIGURES[name].group
+            rows.append(f'<tr class="group"><th colspan="{len(columns) + 1}">{escape(group)}</th></tr>')
+        cells = "".join(f"<td>{cell(name, row)}</td>" for row in columns.values())
+        rows.append(f"<tr><td>{_label(name)}</td>{cells}</tr>")
+    heads = "".join(f"<th>{name}</th>" for name in columns)
+    return _SCROLL.format(f"<thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody>")
 
 
 def _label(name: str) -> str:
@@ -192,28 +193,27 @@ def _meanings(names: list[str]) -> str:
 
 def _comparison(part: dict[str, Any], links: dict[str, str]) -> str:
     names = names_there(*[row["figures"] for row in part["rows"]])
-    heads = "".join(f"<th>{_label(name)}</th>" for name in names)
-    rows = []
+    columns = {}
     for row in part["rows"]:
         link = links.get(row["name"]) if row["kind"] == "model" else None
-        label = f'<a href="{escape(link, quote=True)}">{escape(row["name"])}</a>' if link else escape(row["name"])
-        rows.append(f"<tr><td>{label}</td>{''.join(f'<td>{cell(name, row)}</td>' for name in names)}</tr>")
-    differences = []
+        words = escape(row["name"])
+        columns[f'<a href="{escape(link, quote=True)}">{words}</a>' if link else words] = row
+    lines = []
     for name, entries in part["differences"].items():
         for entry in entries:
             p = "–" if entry["p"] is None else f"{entry['p']:.3f}"
             sure = ' class="best"' if entry["p"] is not None and entry["p"] < 0.05 else ""
-            differences.append(
-                f"<tr{sure}><td>{escape(entry['one'])} − {escape(entry['other'])}</td><td>{FIGURES[name].label}</td>"
+            lines.append(
+                f"<tr{sure}><td>{escape(FIGURES[name].label)}</td>"
+                f"<td>{escape(entry['one'])} − {escape(entry['other'])}</td>"
                 f"<td>{entry['difference']:+.{FIGURES[name].digits}f}</td><td>{p}</td></tr>"
             )
+    heads = "<thead><tr><th></th><th>difference</th><th>value</th><th>p</th></tr></thead>"
+    differences = _SCROLL.format(f"{heads}<tbody>{''.join(lines)}</tbody>")
     return (
-        f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"{_figure_table(columns, names)}<p></p>{differences}"
         '<p class="note">p: how seldom a paired bootstrap over the pictures turns a difference round, two-sided; bold '
-        "below 0.05, not corrected for the number of comparisons.</p>"
-        '<div class="scroll"><table><thead><tr><th>difference</th><th>figure</th><th>value</th><th>p</th></tr></thead>'
-        f"<tbody>{''.join(differences)}</tbody></table></div>{_meanings(names)}"
+        f"below 0.05, not corrected for the number of comparisons.</p>{_meanings(names)}"
     )
 
 
@@ -264,7 +264,7 @@ def _table(heads: list[str], rows: list[list[str]], best: list[bool] | None = No
         for row, mark in zip(rows, marks, strict=True)
     )
     top = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return _SCROLL.format(f"<thead><tr>{top}</tr></thead><tbody>{lines}</tbody>")
 
 
 def _protocol(protocol: dict[str, Any]) -> str:
@@ -275,6 +275,7 @@ def _protocol(protocol: dict[str, Any]) -> str:
     )
 
 
+_SCROLL = '<div class="scroll" tabindex="0"><table>{}</table></div>'
 _GALLERY = (
     '<div class="bar"><div class="choice" id="ways" role="group" aria-label="Direction"></div>'
     '<label>Sort by <select id="sort"></select></label></div><div class="gallery" id="gallery"></div>'

@@ -59,8 +59,10 @@ def report_markdown(document: dict[str, Any]) -> str:
             cells = [cell(name, row) for row in columns.values()]
             lines.append(f"| {FIGURES[name].label} | {' | '.join(cells)} | {ARROWS[FIGURES[name].better]} |")
         lines += ["", words_below(document, way)]
-        lines += ["", *[f"- **{message}**" for message in document.get("signs", {}).get(way, {}).values()]]
-    lines += ["", f"↓ lower is better, ↑ higher is better. {protocol_line(protocol)}", ""]
+        if signs := document.get("signs", {}).get(way, {}).values():
+            lines += ["", *[f"- **{message}**" for message in signs]]
+        lines.append("")
+    lines += [f"↓ lower is better, ↑ higher is better. {protocol_line(protocol)}", ""]
     return "\n".join(lines)
 
 
