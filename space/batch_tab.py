@@ -116,6 +116,12 @@ def translate_all(
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def say_stopped() -> str:
+    """What the page says of a job that its visitor has stopped; a little late, for the job's last words may yet come."""
+    time.sleep(1)
+    return "Stopped."
+
+
 def flat(sent: list[Member | Path]) -> Iterator[Member]:
     for each in sent:
         if isinstance(each, Path):
@@ -204,6 +210,6 @@ def batch_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     inputs = [files, direction, long_side, model]
     files.change(lambda files: gr.Button(interactive=bool(files)), files, button, show_progress="hidden", **private)
     run = button.click(show, inputs, [gallery, report, download], show_progress_on=gallery, **JOB_QUEUE, **private)
-    stop.click(lambda: "Stopped.", None, report, cancels=[run], **private)
+    stop.click(lambda: "Stopping …", None, report, cancels=[run], **private).then(say_stopped, None, report, **private)
     model.change(lambda name: direction_choice(shelf.find(name)), model, direction, show_progress="hidden", **private)
     gr.on([], translate_batch, inputs, [archive, report], api_name="translate_batch", preprocess=False, **JOB_QUEUE)

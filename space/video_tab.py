@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from batch_tab import JOB_QUEUE
+from batch_tab import JOB_QUEUE, say_stopped
 from checkpoints import Shelf
 from photo_tab import direction_choice
 from settings import CLIP_SIDES, JOB_SECONDS, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS
@@ -136,6 +136,6 @@ def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     inputs = [clip, direction, long_side, steady, model]
     clip.change(lambda clip: gr.Button(interactive=bool(clip)), clip, button, show_progress="hidden", **private)
     run = button.click(show, inputs, [player, status, download], show_progress_on=player, **JOB_QUEUE, **private)
-    stop.click(lambda: "Stopped.", None, status, cancels=[run], **private)
+    stop.click(lambda: "Stopping …", None, status, cancels=[run], **private).then(say_stopped, None, status, **private)
     model.change(lambda name: direction_choice(shelf.find(name)), model, direction, show_progress="hidden", **private)
     gr.on([], translate_video, inputs, mp4, api_name="translate_video", preprocess=False, **JOB_QUEUE)
