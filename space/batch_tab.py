@@ -117,7 +117,7 @@ def translate_all(
 
 
 def say_stopped() -> str:
-    """What the page says of a job that its visitor has stopped; a little late, for the job's last words may yet come."""
+    """What the page says of a stopped job; a little late, for the job's last words may yet come."""
     time.sleep(1)
     return "Stopped."
 
