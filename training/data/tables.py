@@ -244,7 +244,7 @@ class DataSet:
             if self.secret is None and "Couldn't" not in text:
                 text += " A private one needs a token: `hf auth login`, HF_TOKEN, or `token=` and a variable's name."
         elif isinstance(error, ImportError) and self.spec.place.startswith("http"):
-            text = "https:// needs the package aiohttp: pip install 'cyclegan_hf[train]'."
+            text = "https:// needs the package aiohttp: pip install aiohttp."
         return text
 
 
