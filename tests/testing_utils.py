@@ -1,5 +1,8 @@
 """Pictures and helpers that the tests make for themselves."""
 
+import multiprocessing
+from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +55,8 @@ def noise(height: int = 9, width: int = 7, channels: int = 3, seed: int = 0) -> 
     """Random uint8 pixels of shape `(height, width, channels)`, or `(height, width)` for one channel."""
     values = np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
     return values if channels > 1 else values[..., 0]
+
+
+def forked_processes() -> list[BaseProcess]:
+    """What this process has forked, as loaders do; a pool that another test keeps is spawned, and shares nothing."""
+    return [child for child in multiprocessing.active_children() if not isinstance(child, SpawnProcess)]

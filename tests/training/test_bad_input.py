@@ -1,6 +1,5 @@
 """What a user can mend is said in one line, before anything is written."""
 
-import multiprocessing
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from cyclegan_hf import CycleGANPipeline
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
-from tests.testing_utils import write_domains
+from tests.testing_utils import forked_processes, write_domains
 from tests.training.tiny import write_recipe
 from training import train
 
@@ -143,7 +142,7 @@ def test_too_many_bad_pictures_in_a_run(tmp_path: Path, monkeypatch: pytest.Monk
     words = run(tmp_path, monkeypatch)
     assert words.startswith("error: 2 of 6 pictures could not be read, more than `data.max_bad_share` (0.01) allows: ")
     assert "\n" not in words
-    assert multiprocessing.active_children() == []  # both domains' workers
+    assert forked_processes() == []  # both domains' workers
     assert not (tmp_path / "run" / "model_index.json").exists()
 
 

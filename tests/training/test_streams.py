@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from PIL import Image
 
 from cyclegan_hf.image_processor import ImageProcessor
-from tests.testing_utils import make_picture
+from tests.testing_utils import forked_processes, make_picture
 from training.config import DataConfig
 from training.data.files import list_pictures
 from training.data.streams import DomainDataset, DomainStream
@@ -210,7 +209,7 @@ def test_nothing_but_bad_pictures(tmp_path: Path, count: int, num_workers: int) 
     with pytest.raises(ValueError, match=f"{count} of {count} pictures could not be read") as error:
         next(source)
     assert "\n" not in str(error.value)
-    assert multiprocessing.active_children() == []  # although `error` still holds the stream
+    assert forked_processes() == []  # although `error` still holds the stream
 
 
 def test_pictures_are_found_in_sub_folders_in_a_stable_order(tmp_path: Path) -> None:
