@@ -9,8 +9,8 @@ import pytest
 from cyclegan_hf.evaluation.gallery import Gallery
 from cyclegan_hf.evaluation.report import write_report
 from cyclegan_hf.evaluation.run_logs import Curve, RunLogs
+from tests.chromium import PATIENCE
 from tests.evaluation.test_report import LINES, made
-from tests.space.conftest import PATIENCE
 from tests.space.test_page import PALE_TEXTS
 from tests.testing_utils import write_domains
 

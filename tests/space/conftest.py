@@ -1,15 +1,12 @@
 """The page as visitors meet it: a process of its own, and Chromium in front of it."""
 
 import contextlib
-import multiprocessing
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +14,10 @@ import pytest
 import torch
 
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator
+from tests.chromium import PATIENCE
 
 
 ROOT = Path(__file__).resolve().parents[2]
-# Seconds for what takes one or two on an idle machine.
-PATIENCE = float(os.environ.get("CYCLEGAN_TEST_PATIENCE", "120"))
-CHROMIUM_OPTIONS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def tiny_pipeline(directions: tuple[str, ...] = ("a2b", "b2a")) -> CycleGANPipeline:
@@ -85,22 +71,6 @@ def address(pipeline: CycleGANPipeline, tmp_path_factory: pytest.TempPathFactory
     pipeline.save_pretrained(folder / "model")
     with serve(folder / "model", folder) as url:
         yield url
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """A running Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no `chromium` on the PATH; Debian's package of that name will do")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS, timeout=PATIENCE * 1000)
-        yield browser
-        # A process forked while the browser ran holds its pipe open, and closing would wait for that process.
-        forked = [child for child in multiprocessing.active_children() if not isinstance(child, SpawnProcess)]
-        assert forked == []
-        browser.close()
 
 
 @pytest.fixture

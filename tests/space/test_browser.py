@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator, UnetGenerator
-from tests.space.conftest import PATIENCE, ROOT
+from tests.chromium import PATIENCE
+from tests.space.conftest import ROOT
 from tests.testing_utils import make_picture, noise
 
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline
 from cyclegan_hf.image_io import open_image
-from tests.space.conftest import PATIENCE, ROOT, serve, tiny_pipeline
+from tests.chromium import PATIENCE
+from tests.space.conftest import ROOT, serve, tiny_pipeline
 from tests.space.test_page import assert_same_picture
 from tests.testing_utils import make_picture
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline
-from tests.space.conftest import PATIENCE, ROOT
+from tests.chromium import PATIENCE
+from tests.space.conftest import ROOT
 from tests.testing_utils import make_picture
 
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline
-from tests.space.conftest import PATIENCE, serve, tiny_pipeline
+from tests.chromium import PATIENCE
+from tests.space.conftest import serve, tiny_pipeline
 from tests.space.test_page import PALE_TEXTS, assert_same_picture, png, upload, wait_until_enabled
 from tests.test_video import pictures, sound_of, write_clip
 from tests.testing_utils import make_picture

@@ -1,3 +1,0 @@
-"""The browser is the page's tests'."""
-
-from tests.space.conftest import browser as browser
