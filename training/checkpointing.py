@@ -16,6 +16,7 @@ import io
 import json
 import logging
 import math
+import os
 import pickle
 import random
 import shutil
@@ -108,11 +109,24 @@ def save_checkpoint(
         (home / RUN_NAME).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
         if metrics is not None:
             (temporary / METRICS_NAME).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        _to_disk(temporary)
     if fresh is not folder:  # the old one goes when the new one is whole
         old = folder.with_name(f".{folder.name}.old.tmp")
         folder.rename(old)
         fresh.rename(folder)
         shutil.rmtree(old)
+
+
+def _to_disk(folder: Path) -> None:
+    """Wait until a folder's files are on the disk: after a power cut, one that has its name is whole."""
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_dir() and os.name != "posix":  # Windows has no way to do it for folders
+            continue
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def check_finite(networks: dict[str, nn.Module]) -> None:

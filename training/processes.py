@@ -15,7 +15,9 @@ from torch import distributed
 
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning
+from training.builders import mixes_batch
 from training.config import RunConfig, TrainConfig
+from training.objectives import Networks
 
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,12 @@ def prepare_processor(run: RunConfig, precision: str) -> None:
         logger.info("`channels_last` too, as always where a processor runs compiled networks in bf16.")
         run.channels_last = True
     torch.set_num_threads(run.num_threads or cores_of_this_process(Processes.of_environment().local_count))
+
+
+def warn_of_batch_norm(accelerator: Accelerator, networks: Networks, run: RunConfig) -> None:
+    """Say so where a norm sees a part of the batch alone: more processes are then not a larger batch."""
+    if accelerator.num_processes > 1 and mixes_batch(networks):
+        logger.warning("Batch norm sees the %d pictures of its own process, not the batch.", run.train_batch_size)
 
 
 def check_agreement(config: TrainConfig, step: int, pictures: str) -> None:

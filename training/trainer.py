@@ -32,7 +32,7 @@ from training.evaluation import check_evaluation
 from training.interruption import Interrupted, Interruption
 from training.objectives import Networks
 from training.optimizers import Plateau, learning_rate_factor
-from training.processes import check_agreement, make_accelerator, means_over_processes
+from training.processes import check_agreement, make_accelerator, means_over_processes, warn_of_batch_norm
 from training.publishing import Publisher
 from training.report import flat, metrics_document, out_of_patience, read_best, write_report
 from training.samples import sample_pictures, save_grids
@@ -108,6 +108,7 @@ class Trainer:
             for key, processor in zip(("a", "b"), self.processors, strict=True)
         }
         check_agreement(config, self.step, self.sources.fingerprint)
+        warn_of_batch_norm(self.accelerator, networks, run)
 
     def train(self) -> None:
         """Run to the last step and leave the finished pipeline in the output folder.

@@ -15,7 +15,7 @@ import torch
 
 from tests.testing_utils import write_domains
 from tests.training.runs import Run
-from tests.training.test_recipe_runs import NAMES, needs, thinned
+from tests.training.test_recipe_runs import NAMES, STAGED, needs, thinned
 from tests.training.tiny import identical, write_recipe
 
 
@@ -122,9 +122,15 @@ def test_a_run_that_is_killed_many_times_ends_as_an_unbroken_one(
     assert_same_end(tmp_path / "unbroken", tmp_path / "killed")
 
 
+EVERY = [*NAMES, "summer2winter_light", "summer2winter_light_folded"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*NAMES, "summer2winter_light", "summer2winter_light_folded"])
-def test_every_recipe_survives_kills(tmp_path: Path, start: Start, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "num_processes", "kills"),
+    [*((name, 1, 6) for name in EVERY), *((name, 2, 1) for name in ("summer2winter_v1", *STAGED))],
+)
+def test_every_recipe_survives_kills(tmp_path: Path, start: Start, name: str, num_processes: int, kills: int) -> None:
     needs(name)
     config = thinned(name, tmp_path / "other")
     config.run.max_train_steps, config.run.checkpointing_steps, config.run.train_batch_size = 8, 2, 2
@@ -133,6 +139,7 @@ def test_every_recipe_survives_kills(tmp_path: Path, start: Start, name: str) ->
     stages = len(config.stages.epochs)
     config.stages.evaluation_epochs = [1] * stages  # the best is replaced again and again
     (tmp_path / "recipe.yaml").write_text(config.to_yaml(), encoding="utf-8")
-    start("unbroken").ends_well()
-    kill_again_and_again(start, tmp_path / "killed", kills=6, steps=8 * max(1, stages), seed=2)
+    start("unbroken", num_processes=num_processes).ends_well()
+    steps = 8 * max(1, stages)
+    kill_again_and_again(start, tmp_path / "killed", kills, steps, seed=2, num_processes=num_processes)
     assert_same_end(tmp_path / "unbroken", tmp_path / "killed")

@@ -130,6 +130,18 @@ def test_going_on_opens_no_shard_that_is_done_with() -> None:
     assert source.state_dict()["sources"][0]["finished"] == [10] * 15
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_state_tells_nothing_of_what_was_read_ahead(seed: int) -> None:
+    for count in range(1, 60):
+        states = []
+        for ahead in (0, 1, 9):
+            source = order((3, 5, 4), seed=seed)
+            for row in list(itertools.islice(source, count + ahead))[:count]:
+                source.advance(row.drawn, row.group, row.after)
+            states.append(source.state_dict())
+        assert states[0] == states[1] == states[2], count
+
+
 @pytest.mark.parametrize("num_processes", [2, 4])
 def test_even_shards_are_dealt_out_whole(num_processes: int) -> None:
     sources = [order((5,) * 8, rank=rank, num_processes=num_processes) for rank in range(num_processes)]

@@ -88,7 +88,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, start: Start
     assert "pictures of a" not in two.printed(rank=1)  # once is enough
     assert "Warning" not in two.printed(rank=1).replace("UserWarning: OMP_NUM_THREADS", "")
     start("one", "--train-batch-size", 2).ends_well()
-    assert furthest(tmp_path / "two", tmp_path / "one") < 2e-6
+    assert furthest(tmp_path / "two", tmp_path / "one") < 1e-5
     ours, theirs = losses(tmp_path / "two"), losses(tmp_path / "one")
     assert ours.shape == theirs.shape == (STEPS, 11 if recipe is PLAIN else 15)
     assert (ours - theirs).abs().max() < 1e-4
@@ -108,7 +108,7 @@ def test_two_processes_that_accumulate_are_one_with_four_times_the_batch(tmp_pat
     write_recipe(tmp_path / "recipe.yaml", **PLAIN)
     start("two", "--gradient-accumulation-steps", 2, num_processes=2).ends_well()
     start("one", "--train-batch-size", 4).ends_well()
-    assert furthest(tmp_path / "two", tmp_path / "one") < 2e-6
+    assert furthest(tmp_path / "two", tmp_path / "one") < 1e-5
 
 
 LOST = "error: Another process of this run has ended, does not answer or never came: "

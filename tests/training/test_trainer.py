@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cyclegan_hf import CycleGANPipeline
 from tests.training.tiny import largest_difference, tiny_config, weights
-from training.config import TrainConfig
+from training.config import RunConfig, TrainConfig
+from training.processes import make_accelerator
 from training.trainer import Trainer
 
 
@@ -109,6 +111,23 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path: Path, num_workers: int)
     first, second = (tmp_path / name / "checkpoint-8" for name in ("unbroken", "run"))
     for file in first.rglob("*.safetensors"):
         assert file.read_bytes() == (second / file.relative_to(first)).read_bytes(), file.name
+
+
+def test_the_gradient_scaler_goes_on_from_its_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_scaler(run: RunConfig) -> Accelerator:  # accelerate has one on a GPU in fp16 alone
+        accelerator = make_accelerator(run)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100, growth_interval=5)
+        return accelerator
+
+    monkeypatch.setattr("training.trainer.make_accelerator", with_scaler)
+    config = tiny_config(tmp_path, run={"max_train_steps": 12, "checkpointing_steps": 6})
+    unbroken = trained(config)
+    shutil.move(tmp_path / "run", tmp_path / "unbroken")
+    resumed = trained(config, tmp_path / "unbroken" / "checkpoint-6")
+    scales = [unbroken.accelerator.scaler.state_dict(), resumed.accelerator.scaler.state_dict()]
+    assert scales[0] == scales[1]
+    assert scales[0]["scale"] not in (2.0**100, 65536.0)  # it has skipped steps and lowered its scale
+    assert largest_difference(weights(unbroken.raw), weights(resumed.raw)) == 0
 
 
 def test_resuming_under_other_circumstances_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -120,6 +120,7 @@ class SourceOrder:
         """How long the shards are that a pass needs no more, first to last: going on passes over them unread."""
         lengths: list[int] = []
         left = self._block_start(position.epoch, position.offset)
+        left -= left == position.offset  # the block is not begun: where its first shard ends is not surely known yet
         if self.shards.unique or self.shards.cheap:
             return lengths
         for shard in self._shards(position.epoch):
