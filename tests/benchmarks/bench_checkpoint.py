@@ -1,7 +1,7 @@
 """What a checkpoint costs: seconds against a training step, and MB, part by part.
 
 Steps and checkpoints take turns in one process, so that a busy machine is busy for both: trust the ratio. The pools
-are full, as they are from the fiftieth step on. A save ends when the disk has it, and not only the system's memory. How
+are full, as they are from the fiftieth step on. A save ends when the disk has it, not only the system's memory. How
 long it takes to load one is told too.
 
     python tests/benchmarks/bench_checkpoint.py
