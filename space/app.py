@@ -34,10 +34,10 @@ except ImportError as error:
 
 from about_tab import about_tab
 from batch_tab import batch_tab
-from checkpoints import Shelf
 from models_tab import models_tab
 from photo_tab import photo_tab
 from PIL import Image
+from shelf import Shelf
 from theme import ACCESSIBILITY, CSS, THEME
 from video_tab import video_tab
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import gradio as gr
 from archives import Member, file_list, members, safe_stem
-from checkpoints import Shelf
 from photo_tab import direction_choice
 from settings import JOB_SECONDS, LONG_SIDES, MAX_BATCH, MAX_BATCH_PIXELS
+from shelf import Shelf
 from uploads import Refusal, limit_size, new_folder, plain_name, read_photo, save_preview, uploaded_file
 
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 import gradio as gr
-from checkpoints import Checkpoint, Shelf, title_case
+from checkpoints import Checkpoint, title_case
+from shelf import Shelf
 from uploads import Refusal, escaped
 
 
@@ -66,7 +67,15 @@ def facts_table(checkpoint: Checkpoint) -> str:
         if processor and processor.get("size"):
             size = " × ".join(map(str, processor["size"]))
             rows.append((f"{title_case(str(facts['domains'][key]))} was learned at", f"{size} pixels"))
-    rows.append(("Files", "weights as safetensors" + (", exported graphs (ONNX)" if checkpoint.has_graphs else "")))
+    if conversion := facts.get("conversion"):
+        networks = conversion["networks"]
+        rows.append(("Files", f"{', '.join(network['source'] for network in networks)}, of the official code"))
+        worst = max(network["max_difference"] for network in networks)
+        rows.append(("Converted", f"at most {worst:.0e} away from what the official networks answer, of 2"))
+        rows += [("Note", note.replace("`", "")) for note in conversion["notes"]]
+    else:
+        graphs = ", exported graphs (ONNX)" if checkpoint.has_graphs else ""
+        rows.append(("Files", f"weights as safetensors{graphs}"))
     rows += [(title_case(key), plain(value)) for key, value in facts["training"].items() if value is not None]
     for key, label in checkpoint.labels.items():
         numbers = facts["metrics"].get(key)

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from checkpoints import Checkpoint, Shelf, example_files
+from checkpoints import Checkpoint
+from example_pictures import example_files
 from PIL import Image
 from settings import LONG_SIDES
+from shelf import Shelf
 from theme import SCROLL_TO_RESULT
 from uploads import difference_map, limit_size, open_photo, save_png, save_preview
 

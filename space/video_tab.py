@@ -11,9 +11,9 @@ from typing import Any
 
 import gradio as gr
 from batch_tab import JOB_QUEUE, say_stopped
-from checkpoints import Shelf
 from photo_tab import direction_choice
 from settings import CLIP_SIDES, JOB_SECONDS, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS
+from shelf import Shelf
 from uploads import Refusal, new_folder, plain_name, uploaded_file
 
 from cyclegan_hf import video

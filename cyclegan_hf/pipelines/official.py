@@ -43,28 +43,49 @@ def official_arguments(
     Raises:
         ValueError: There are no such files, or they are not what they should be.
     """
-    name = "None" if model is None else os.fspath(model)
-    prefix = f"{subfolder.strip('/')}/" if subfolder else ""
     if variant is not None:
         raise ValueError(f"files of the official code have no variants: leave `variant` {variant!r} out")
     if model is None:
         raise ValueError("`official` needs a folder or a Hub id; the bundled weights are in this library's own format")
-    if is_hub_id(model):
-        found = RepoFiles(name, **hub).find(*(f"{prefix}*_net_{key}.pth" for key in _NAMES))
-        files = {PurePosixPath(path).name: file for path, file in found.items()}
-    else:
-        files = {file.name: file for file in (Path(name) / prefix).glob("*_net_G*.pth")}
-    chosen = {key: _newest(name, key, files) for key in _NAMES}
-    generators = [file for file in (chosen["G_A"], chosen["G_B"]) if file] or [file for file in [chosen["G"]] if file]
+    generators, _ = find_official(model, subfolder=subfolder, **hub)
     if not generators:
         raise ValueError(
-            f"{name}: expected files of the official code such as latest_net_G_A.pth or latest_net_G.pth"
+            f"{os.fspath(model)}: expected files of the official code such as latest_net_G_A.pth or latest_net_G.pth"
             f"{f' in {subfolder}' if subfolder else ''}, found none"
         )
     arguments = convert_networks(roles(generators, (), None)).pipeline_arguments()
     return {
         key: cast(value, dtype=dtype) if key.startswith("generator") else value for key, value in arguments.items()
     }
+
+
+def find_official(
+    model: str | os.PathLike[str], *, subfolder: str | None = None, **hub: Any
+) -> tuple[list[Path], str | None]:
+    """Finds the official code's generators: G_A and G_B, or else G.
+
+    Args:
+        model: A folder, or a Hub id.
+        subfolder: Where the files are in it.
+        **hub: See [`RepoFiles`].
+
+    Returns:
+        Their files, none where there are none, and on the Hub the commit that they are of.
+
+    Raises:
+        ValueError: The model cannot be had, or has several files of a network and none is the latest.
+    """
+    name, prefix = os.fspath(model), f"{subfolder.strip('/')}/" if subfolder else ""
+    commit = None
+    if is_hub_id(model):
+        repo = RepoFiles(name, **hub)
+        found = repo.find(*(f"{prefix}*_net_{key}.pth" for key in _NAMES))
+        files, commit = {PurePosixPath(path).name: file for path, file in found.items()}, repo.commit
+    else:
+        files = {file.name: file for file in (Path(name) / prefix).glob("*_net_G*.pth")}
+    chosen = {key: _newest(name, key, files) for key in _NAMES}
+    both = [file for file in (chosen["G_A"], chosen["G_B"]) if file]
+    return both or [file for file in [chosen["G"]] if file], commit
 
 
 def _newest(name: str, key: str, files: dict[str, Path]) -> Path | None:

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator
+from tests.official_networks import Unet, randomized, small_resnet
+from tests.official_networks import save as save_official
 from tests.space.modules import page_module
 from tests.testing_utils import noise
 
@@ -24,7 +26,7 @@ def save(folder: Path, **settings: Any) -> Path:
 def shelf(tmp_path: Path) -> Any:
     """Three models, and memory for two."""
     sources = [str(save(tmp_path / name)) for name in ("one", "two", "three")]
-    shelf = page_module("checkpoints").Shelf(sources, budget=0)
+    shelf = page_module("shelf").Shelf(sources, budget=0)
     shelf.budget = 2 * shelf.first.size
     return shelf
 
@@ -68,7 +70,7 @@ def test_the_oldest_model_goes_when_memory_is_short(shelf: Any) -> None:
 
 def test_a_model_that_is_missing_is_left_out_unless_it_is_the_first(tmp_path: Path) -> None:
     one = str(save(tmp_path / "one"))
-    shelf_class = page_module("checkpoints").Shelf
+    shelf_class = page_module("shelf").Shelf
     assert list(shelf_class([one, str(tmp_path / "none")], budget=0).checkpoints) == ["one"]
     with pytest.raises(ValueError, match="expected a pipeline's folder or a Hub id"):
         shelf_class([str(tmp_path / "none"), one], budget=0)
@@ -78,7 +80,7 @@ def test_another_class_than_a_generator_is_refused(tmp_path: Path) -> None:
     config = save(tmp_path / "one") / "generator_a2b/config.json"
     config.write_text(config.read_text().replace("ResnetGenerator", "convert_official_checkpoint"))
     with pytest.raises(ValueError, match="expected a generator of this library"):
-        page_module("checkpoints").Shelf([str(tmp_path / "one")], budget=0)
+        page_module("shelf").Shelf([str(tmp_path / "one")], budget=0)
 
 
 @pytest.mark.parametrize(("key", "value"), [("num_res_blocks", "100000"), ("num_res_blocks", "50")])
@@ -129,3 +131,56 @@ def test_a_difference_map_is_black_where_nothing_changed() -> None:
     assert mean == 32
     assert heat.getpixel((0, 0)) == (0, 0, 0)
     assert min(heat.getpixel((7, 0))) > 190  # 64 levels: pale yellow
+
+
+# The official code's files
+
+
+def test_an_official_checkpoint_is_a_model_like_any_other(tmp_path: Path) -> None:
+    folder = tmp_path / "summer2winter_yosemite"
+    folder.mkdir()
+    for key, seed in (("G_A", 1), ("G_B", 2)):
+        save_official(folder / f"latest_net_{key}.pth", small_resnet(seed))
+    shelf = page_module("shelf").Shelf([str(folder)], budget=10**9)
+    assert shelf.first.labels == {"a2b": "Summer → Winter", "b2a": "Winter → Summer"}
+    table = page_module("models_tab").facts_table(shelf.first)
+    for words in (
+        "ResnetGenerator, 0.0 million values, F32",
+        "latest_net_G_A.pth, latest_net_G_B.pth, of the official code",
+        "away from what the official networks answer",
+        "The files do not tell the padding: reflect",
+    ):
+        assert words in table
+    assert str(tmp_path) not in table and "safetensors" not in table
+    photo = Image.fromarray(noise(40, 52))
+    library = CycleGANPipeline.from_pretrained(str(folder), official=True).optimize()
+    for direction in ("a2b", "b2a"):
+        ((found,),) = shelf.translate(shelf.first, [photo], direction)
+        expected = library(photo, direction=direction).images[0]
+        assert np.abs(np.asarray(found, int) - np.asarray(expected, int)).max() <= 1
+
+
+def test_of_one_official_file_one_direction_is_offered(tmp_path: Path) -> None:
+    save_official(tmp_path / "latest_net_G.pth", randomized(Unet(width=2, downs=5)))
+    shelf = page_module("shelf").Shelf([str(tmp_path)], budget=10**9)
+    assert list(shelf.first.domains) == ["a2b"]
+    assert "UnetGenerator" in page_module("models_tab").facts_table(shelf.first)
+
+
+def test_a_damaged_official_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "latest_net_G_A.pth").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(ValueError, match=r"latest_net_G_A.pth is a picture; expected a PyTorch file"):
+        page_module("shelf").Shelf([str(tmp_path)], budget=10**9)
+
+
+@pytest.mark.parametrize(
+    ("name", "domains"),
+    [
+        ("user/horse2zebra_pretrained", ("horse", "zebra")),
+        ("models/cityscapes_photo2label/", ("photo", "label")),
+        ("user/style_monet", ("a", "b")),
+        ("horse2zebra/best", ("a", "b")),
+    ],
+)
+def test_an_official_folder_names_the_domains(name: str, domains: tuple[str, str]) -> None:
+    assert page_module("official").domains_of(name) == domains
