@@ -3,7 +3,7 @@
 import shutil
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,7 +13,7 @@ from archives import Member, file_list, members, safe_stem
 from photo_tab import direction_choice
 from settings import JOB_SECONDS, LONG_SIDES, MAX_BATCH, MAX_BATCH_PIXELS
 from shelf import Shelf
-from uploads import Refusal, limit_size, new_folder, plain_name, read_photo, save_preview, uploaded_file
+from uploads import Refusal, limit_size, new_folder, plain_name, read_photo, save_preview, told, uploaded_file
 
 
 PREVIEWS, PREVIEW_SIDE = 60, 512
@@ -58,11 +58,25 @@ def sent_photos(uploads: list[dict[str, Any]] | None) -> list[Member | Path]:
 
 
 def translate_all(
-    shelf: Shelf, uploads: list[dict[str, Any]] | None, direction: str, long_side: str, model: str
+    shelf: Shelf,
+    uploads: list[dict[str, Any]] | None,
+    direction: str,
+    long_side: str,
+    model: str,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Batch]:
     """Translates photos and the photos inside zip files; yields after each what there is by then.
 
-    One that cannot be translated costs a line in the report, and the others go on.
+    One that cannot be translated costs a line in the report, and the others go on. What was done by then is also the
+    result of a batch that is stopped, or that takes too long.
+
+    Args:
+        shelf: the models.
+        uploads: photos and zip files.
+        direction: `"a2b"` or `"b2a"`.
+        long_side: one of `LONG_SIDES`.
+        model: its name on the page.
+        stopped: asked before each photo.
 
     Raises:
         Refusal: nothing can be done at all.
@@ -83,6 +97,9 @@ def translate_all(
     try:
         with zipfile.ZipFile(folder / f"{domain}.zip", "w", zipfile.ZIP_STORED) as archive:  # PNG is packed already
             for member in flat(sent):
+                if stopped():
+                    batch.ended = "Stopped: these are the ones that were done."
+                    break
                 if time.monotonic() > deadline or pixels > MAX_BATCH_PIXELS:
                     batch.ended = "That was as much as one batch may take: send the others again."
                     break
@@ -107,19 +124,13 @@ def translate_all(
                 yield batch
         if not batch.done:
             reasons = "; ".join(f"{name[:80]}: {reason}" for name, reason in batch.refused[:3])
-            raise Refusal(f"None of these files could be translated. {reasons}")
+            raise Refusal(f"None of these files could be translated. {reasons}" if reasons else "Stopped.")
         batch.archive = folder / f"{domain}.zip"
         finished = True
         yield batch
-    finally:  # also when the visitor stops it
+    finally:  # also when the visitor leaves
         if not finished:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def say_stopped() -> str:
-    """What the page says of a stopped job; a little late, for the job's last words may yet come."""
-    time.sleep(1)
-    return "Stopped."
 
 
 def flat(sent: list[Member | Path]) -> Iterator[Member]:
@@ -174,20 +185,40 @@ def batch_tab(shelf: Shelf, model: gr.Dropdown) -> None:
             )
             download = gr.DownloadButton("Download all (zip)", interactive=False, elem_id="download-all")
     archive = gr.File(visible=False, label="Translations")
+    gone = gr.State(0)  # goes up when a batch that still waits is given up
+    running, stopping = set[str](), set[str]()  # sessions
 
     def show(
-        uploads: list[dict[str, Any]] | None, direction: str, long_side: str, model: str, progress: Any = None
+        uploads: list[dict[str, Any]] | None,
+        direction: str,
+        long_side: str,
+        model: str,
+        request: gr.Request,
+        progress: Any = None,
     ) -> Iterator[tuple[Any, ...]]:
         progress = progress or gr.Progress()
-        start = time.monotonic()
-        for batch in translate_all(shelf, uploads, direction, long_side, model):
-            seen = len(batch.done) + len(batch.refused)
-            if batch.archive is None:
-                left = (time.monotonic() - start) / seen * (batch.total - seen)
-                progress((seen, batch.total), desc=f"about {left:.0f} s left", unit="photos")
-                yield gr.skip(), str(batch), gr.skip()
-            else:
-                yield batch.previews, str(batch), gr.DownloadButton(value=batch.archive, interactive=True)
+        start, session = time.monotonic(), str(request.session_hash)
+        running.add(session)
+        try:
+            for batch in translate_all(shelf, uploads, direction, long_side, model, lambda: session in stopping):
+                seen = len(batch.done) + len(batch.refused)
+                if batch.archive is None:
+                    left = (time.monotonic() - start) / seen * (batch.total - seen)
+                    progress((seen, batch.total), desc=f"about {left:.0f} s left", unit="photos")
+                    yield gr.skip(), str(batch), gr.skip()
+                else:
+                    yield batch.previews, str(batch), gr.DownloadButton(value=batch.archive, interactive=True)
+        except Refusal as refusal:
+            yield gr.skip(), told(refusal), gr.skip()
+        finally:
+            running.discard(session)
+            stopping.discard(session)
+
+    def halt(gone: int, request: gr.Request) -> tuple[str, int]:
+        if request.session_hash in running:
+            stopping.add(request.session_hash)
+            return "Stopping after this photo …", gone
+        return "Stopped.", gone + 1
 
     def translate_batch(
         files: list[dict[str, Any]] | None, direction: str, long_side: str, model: str
@@ -210,6 +241,7 @@ def batch_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     inputs = [files, direction, long_side, model]
     files.change(lambda files: gr.Button(interactive=bool(files)), files, button, show_progress="hidden", **private)
     run = button.click(show, inputs, [gallery, report, download], show_progress_on=gallery, **JOB_QUEUE, **private)
-    stop.click(lambda: "Stopping …", None, report, cancels=[run], **private).then(say_stopped, None, report, **private)
+    stop.click(halt, gone, [report, gone], show_progress="hidden", api_visibility="private")
+    gone.change(None, None, None, cancels=[run], api_visibility="private")
     model.change(lambda name: direction_choice(shelf.find(name)), model, direction, show_progress="hidden", **private)
     gr.on([], translate_batch, inputs, [archive, report], api_name="translate_batch", preprocess=False, **JOB_QUEUE)

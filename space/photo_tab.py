@@ -11,7 +11,7 @@ from PIL import Image
 from settings import LONG_SIDES
 from shelf import Shelf
 from theme import SCROLL_TO_RESULT
-from uploads import difference_map, limit_size, open_photo, save_png, save_preview
+from uploads import Refusal, difference_map, limit_size, open_photo, save_png, save_preview, told
 
 
 EXTRAS = {"cycle": "The way back", "difference": "Where it changed"}
@@ -117,7 +117,10 @@ def photo_tab(shelf: Shelf, model: gr.Dropdown) -> None:
         upload: dict[str, Any] | None, direction: str, long_side: str, extras: list[str], model: str
     ) -> tuple[Any, ...]:
         start = time.perf_counter()
-        before, results, path = run(upload, direction, long_side, model, "cycle" in extras)
+        try:
+            before, results, path = run(upload, direction, long_side, model, "cycle" in extras)
+        except Refusal as refusal:
+            return gr.skip(), told(refusal), gr.skip(), gr.skip(), gr.skip()
         after = results[0]
         label = shelf.find(model).labels[direction]
         facts = f"**{label}** · {after.width} × {after.height} pixels · {time.perf_counter() - start:.1f} s"

@@ -34,6 +34,7 @@ MAX_BATCH = 100  # pictures
 MAX_BATCH_PIXELS = 200_000_000  # of the results: half a gigabyte of PNG files
 MAX_ZIP_ENTRIES = 2000
 MAX_UNZIPPED = 500_000_000  # bytes
+PHOTO_SECONDS = int(os.environ.get("CYCLEGAN_PHOTO_SECONDS", "300"))  # then a photo in pieces is given up
 JOB_SECONDS = 900  # then a batch ends with what it has, and a video is given up
 
 CLIP_SIDES = {"256": "256", "384": "384", "512": "512"}

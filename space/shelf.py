@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from example_pictures import example_digest
 from official import OFFICIAL_FILE
 from pieces import in_pieces
 from PIL import Image
-from settings import MAX_WEIGHTS, PIECE_BYTES
+from settings import MAX_WEIGHTS, PHOTO_SECONDS, PIECE_BYTES
 from uploads import Refusal
 
 from cyclegan_hf.saved_files import INDEX_NAME
@@ -123,7 +124,7 @@ class Shelf:
             `list`: for each picture its translation and, where asked for, that one translated back.
 
         Raises:
-            Refusal: the model has no such direction, or failed.
+            Refusal: the model has no such direction, failed, or took too long.
         """
         for wanted in [direction, direction[::-1]] if cycle else [direction]:
             if wanted not in checkpoint.domains:
@@ -134,6 +135,8 @@ class Shelf:
         try:
             with contextlib.nullcontext() if ZERO_GPU else self._lock:
                 results = self._compute(checkpoint, pictures, direction, cycle)
+        except Refusal:
+            raise
         except Exception as error:  # out of memory, above all: the log has it, the visitor gets advice
             logger.exception("%s %s failed on %s", checkpoint.name, direction, [photo.size for photo in pictures])
             hint = "" if isinstance(error, OSError | ValueError) else " A smaller size may work."
@@ -148,8 +151,11 @@ class Shelf:
     ) -> list[list[Image.Image]]:
         """What needs the device; on ZeroGPU another process does it, to which the arguments are sent."""
         pipeline = self._pipeline(checkpoint)
+        deadline = time.monotonic() + PHOTO_SECONDS
 
         def run(picture: Image.Image) -> list[Image.Image]:
+            if time.monotonic() > deadline:
+                raise Refusal(f"This takes longer than {PHOTO_SECONDS} seconds here. Choose a smaller size.")
             output = pipeline(picture, direction=direction, return_cycle=cycle)
             return [output.images[0], *(output.cycles or [])]
 

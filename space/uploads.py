@@ -25,6 +25,12 @@ class Refusal(gr.Error):
         super().__init__(message, print_exception=False)
 
 
+def told(refusal: Refusal) -> str:
+    """Shows a refusal beside what the page shows already; raised, it would cover all of that."""
+    gr.Warning(escaped(refusal.message), title="That did not work")
+    return str(refusal.message)
+
+
 def uploaded_file(upload: dict[str, Any] | None, missing: str = "Choose a photo first.") -> Path:
     """The path of an upload, `preprocess=False`'s description of a file.
 
@@ -63,7 +69,7 @@ def read_photo(source: Path | IO[bytes]) -> Image.Image:
         ) from None
     except Exception as error:  # damaged headers raise anything
         logger.info("refused an upload: %r", error)
-        raise Refusal("This file cannot be opened as a picture. Try a JPEG, PNG, WebP or AVIF file.") from None
+        raise Refusal(f"{unopened(source)} Try a JPEG, PNG, WebP or AVIF file.") from None
     if min(width, height) < MIN_SIDE:
         raise Refusal(f"This picture is too small: {width} × {height} pixels. {MIN_SIDE} × {MIN_SIDE} are the least.")
     if not isinstance(source, Path):
@@ -73,6 +79,21 @@ def read_photo(source: Path | IO[bytes]) -> Image.Image:
     except ValueError as error:
         logger.info("refused an upload: %s", error)
         raise Refusal("This picture is damaged, or only a part of it arrived. Try another file.") from None
+
+
+def unopened(source: Path | IO[bytes]) -> str:
+    """Why a file is no picture here: two kinds are pictures elsewhere."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(1000)
+    else:
+        source.seek(0)
+        head = source.read(1000)
+    if re.match(rb".{4}ftyp(hei|hev|mif|msf)", head, re.DOTALL):
+        return "HEIC photos cannot be opened here."
+    if re.match(rb"\s*<(\?xml|!--|!DOCTYPE svg|svg)", head, re.IGNORECASE) and b"<svg" in head:
+        return "A drawing (SVG) has no pixels that could be translated."
+    return "This file cannot be opened as a picture."
 
 
 def limit_size(photo: Image.Image, long_side: str, most: int) -> Image.Image:

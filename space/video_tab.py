@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from batch_tab import JOB_QUEUE, say_stopped
+from batch_tab import JOB_QUEUE
 from photo_tab import direction_choice
 from settings import CLIP_SIDES, JOB_SECONDS, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS
 from shelf import Shelf
-from uploads import Refusal, new_folder, plain_name, uploaded_file
+from uploads import Refusal, new_folder, plain_name, told, uploaded_file
 
 from cyclegan_hf import video
 
 
 logger = logging.getLogger(__name__)
 
-STRENGTH = 0.8
+STRENGTH = 0.8  # of the flicker reduction
 HAS_AV = importlib.util.find_spec("av") is not None
 
 
@@ -71,6 +71,12 @@ def translate_clip(
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def say_stopped() -> str:
+    """What the page says of a stopped job; a little late, for the job's last words may yet come."""
+    time.sleep(1)
+    return "Stopped."
+
+
 def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     """Builds the tab."""
     if not HAS_AV:
@@ -107,14 +113,17 @@ def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
         upload: dict[str, Any] | None, direction: str, long_side: str, steady: bool, model: str
     ) -> Iterator[tuple[Any, ...]]:
         start = time.monotonic()
-        for done, total, path in translate_clip(shelf, upload, direction, long_side, steady, model):
-            seconds = time.monotonic() - start
-            if path is None:
-                left = seconds / done * (total - done)
-                yield gr.skip(), f"{done} of {total} frames · about {left:.0f} s left", gr.skip()
-            else:
-                facts = f"**{shelf.find(model).labels[direction]}** · {done} frames · {seconds:.0f} s"
-                yield path, facts, gr.DownloadButton(value=path, interactive=True)
+        try:
+            for done, total, path in translate_clip(shelf, upload, direction, long_side, steady, model):
+                seconds = time.monotonic() - start
+                if path is None:
+                    left = seconds / done * (total - done)
+                    yield gr.skip(), f"{done} of {total} frames · about {left:.0f} s left", gr.skip()
+                else:
+                    facts = f"**{shelf.find(model).labels[direction]}** · {done} frames · {seconds:.0f} s"
+                    yield path, facts, gr.DownloadButton(value=path, interactive=True)
+        except Refusal as refusal:
+            yield gr.skip(), told(refusal), gr.skip()
 
     def translate_video(clip: dict[str, Any] | None, direction: str, long_side: str, steady: bool, model: str) -> str:
         """Translates a short video from one domain to the other; its sound is kept.

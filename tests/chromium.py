@@ -21,6 +21,8 @@ OPTIONS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",  # a camera with a test pattern
+    "--use-fake-ui-for-media-stream",
 ]
 
 

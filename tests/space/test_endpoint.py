@@ -101,7 +101,7 @@ def test_all_kinds_of_pictures_are_opened_as_the_library_does(
     [
         ("empty.png", "cannot be opened as a picture"),
         ("page.png", "cannot be opened as a picture"),
-        ("drawing.svg", "cannot be opened as a picture"),
+        ("drawing.svg", "has no pixels"),
         ("program.eps", "cannot be opened as a picture"),
         ("half.png", "is damaged"),
         ("dot.png", "is too small: 1 × 1 pixels"),

@@ -136,13 +136,19 @@ def test_a_bad_file_is_refused_kindly_and_a_good_one_still_works(visit: Callable
     wait_until_enabled(page.locator("#translate"))
 
 
-def test_a_photo_that_was_deleted_meanwhile_is_asked_for_again(visit: Callable[..., Any]) -> None:
+def test_an_error_leaves_the_last_result_in_sight(visit: Callable[..., Any]) -> None:
     page = visit()
     upload(page, png(make_picture("A", 3, 64)))
     wait_until_enabled(page.locator("#translate"))
+    page.locator("#translate").click()
+    page.locator("#info", has_text="64 × 64").wait_for()
     Path(page.locator("#photo img").get_attribute("src").partition("/file=")[2]).unlink()
     page.locator("#translate").click()
     page.get_by_test_id("toast-body").filter(has_text="Choose it again").wait_for()
+    page.locator("#info", has_text="This file has been deleted in the meantime. Choose it again.").wait_for()
+    page.locator("#result [data-testid=status-tracker].hide").wait_for(state="attached")
+    assert page.locator("#result .error").count() == 0
+    assert page.locator("#result img").count() == 2 and page.locator("#result img").last.is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

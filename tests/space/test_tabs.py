@@ -56,7 +56,7 @@ def test_a_batch_comes_back_as_a_zip(visit: Callable[..., Any], pipeline: CycleG
     wait_until_enabled(page.locator("#download-all"))
     assert page.locator("#report textarea").input_value().splitlines() == [
         "3 of 4 translated.",
-        "a.svg: This file cannot be opened as a picture. Try a JPEG, PNG, WebP or AVIF file.",
+        "a.svg: A drawing (SVG) has no pixels that could be translated. Try a JPEG, PNG, WebP or AVIF file.",
     ]
     page.locator("#gallery img").nth(2).wait_for()
     with page.expect_download() as event:
