@@ -140,10 +140,11 @@ def downloaded(source: str | None, revision: str | None) -> Path | None:
     """Where a model of the Hub lies that was loaded before: without a connection it will do."""
     if source is None or Path(source).exists():
         return None
-    with contextlib.suppress(ValueError, OSError):
-        return find_folder(
-            source, ["generator_a2b", "generator_b2a"], revision=revision, graphs=True, local_files_only=True
-        )
+    for graphs in (True, False):  # those are fetched only where they are used
+        with contextlib.suppress(ValueError, OSError):
+            return find_folder(
+                source, ["generator_a2b", "generator_b2a"], revision=revision, graphs=graphs, local_files_only=True
+            )
     return None
 
 
