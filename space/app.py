@@ -90,7 +90,6 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
     page = build_page(shelf)
-    threading.Thread(target=warm_up, args=(shelf,), daemon=True).start()
     page.queue(max_size=50).launch(
         theme=THEME,
         css=CSS,
@@ -101,7 +100,10 @@ def main() -> None:
         run_history=False,
         mcp_server=importlib.util.find_spec("mcp") is not None,
         footer_links=["api", "gradio", "settings"],
+        prevent_thread_lock=True,
     )
+    threading.Thread(target=warm_up, args=(shelf,), daemon=True).start()  # torch's import would delay the page
+    page.block_thread()
 
 
 if __name__ == "__main__":

@@ -178,10 +178,7 @@ def large_photo(model: str, folder: Path) -> None:
     photo = folder / "large.jpg"
     make_picture("A", 1, (4000, 3000)).save(photo)
     with page(model, folder) as served:
-        client = gradio_client.Client(served.url, verbose=False, download_files=folder / "downloads")
-        small = folder / "small.png"
-        make_picture("A", 0, 64).save(small)
-        client.predict(photo=gradio_client.handle_file(small), api_name="/translate")
+        client = warm(served, folder)
         before, start = served.memory("VmHWM"), time.perf_counter()
         result = client.predict(photo=gradio_client.handle_file(photo), long_side="original", api_name="/translate")
         taken = time.perf_counter() - start
@@ -189,6 +186,15 @@ def large_photo(model: str, folder: Path) -> None:
             assert picture.size == (4000, 3000), picture.size
         peak = served.memory("VmHWM")
     print(f"12 megapixels: {taken:.1f} s, peak memory {peak:.2f} GiB ({before:.2f} before)", flush=True)
+
+
+def warm(served: Page, folder: Path) -> gradio_client.Client:
+    """Has the model loaded; what follows needs memory for its pictures alone."""
+    client = gradio_client.Client(served.url, verbose=False, download_files=folder / "downloads")
+    photo = folder / "small.png"
+    make_picture("A", 0, 64).save(photo)
+    client.predict(photo=gradio_client.handle_file(photo), api_name="/translate")
+    return client
 
 
 @dataclass
@@ -203,6 +209,7 @@ def queue(visitors: int, seconds: float, model: str, folder: Path) -> None:
     """Many at once: each sends the next photo when the last one is back, and compares its size."""
     tally, memory = Tally(), []
     with page(model, folder) as served:
+        warm(served, folder)
         ready = threading.Barrier(visitors + 1)
         threads = [
             threading.Thread(target=visitor, args=(number, served.url, folder, seconds, ready, tally), daemon=True)
