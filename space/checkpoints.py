@@ -12,12 +12,14 @@ from official import converted
 from settings import MAX_TRANSLATED_PIXELS, PICTURE_BYTES
 
 import cyclegan_hf
+from cyclegan_hf.hub_download import RepoFiles
 from cyclegan_hf.hub_info import describe
-from cyclegan_hf.pipelines.folders import find_folder, is_hub_id
+from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER, find_folder, is_hub_id
 
 
 GENERATORS = [name for name in cyclegan_hf.__all__ if name.endswith("Generator")]
 BYTES_A_VALUE = 4
+MAX_CARD = 30_000  # characters
 MAPS_AT_ONCE = 6  # of the first layer's channels, in float32: what a network needs for a pixel (measured: 750 bytes)
 
 
@@ -101,6 +103,17 @@ class Checkpoint:
         radii = [getattr(network, "receptive_radius", None) for network in networks]
         multiple = math.lcm(*(network.size_multiple for network in networks))
         return None if None in radii else max(radii), multiple
+
+    @functools.cached_property
+    def card(self) -> str:
+        """The README beside the weights, of strangers too; empty where there is none."""
+        with contextlib.suppress(ValueError, OSError):
+            if self.source is not None and is_hub_id(self.source):
+                path = RepoFiles(self.source, revision=self.facts["commit"]).get("README.md")
+            else:
+                path = (PRETRAINED_FOLDER if self.source is None else Path(self.source)) / "README.md"
+            return path.read_text(encoding="utf-8")[:MAX_CARD]
+        return ""
 
     def skeletons(self) -> list[Any]:
         """The generators without their weights."""

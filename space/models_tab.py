@@ -1,8 +1,10 @@
 """The tab that tells what the models are, and the endpoint that lists them."""
 
+import re
 from typing import Any
 
 import gradio as gr
+import yaml
 from checkpoints import Checkpoint, title_case
 from shelf import Shelf
 from uploads import Refusal, escaped
@@ -11,6 +13,8 @@ from uploads import Refusal, escaped
 def models_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     """Builds the tab; it shows the model that is chosen above the tabs."""
     facts = gr.HTML(facts_table(shelf.first), elem_id="facts")
+    with gr.Accordion("Model card", open=False, visible=bool(shelf.first.card), elem_id="card") as cover:
+        card = gr.Markdown(card_text(shelf.first))
     if shelf.any_model:
         with gr.Row(equal_height=True):
             field = gr.Textbox(
@@ -32,8 +36,9 @@ def models_tab(shelf: Shelf, model: gr.Dropdown) -> None:
 
         gr.on([button.click, field.submit], use, field, model, preprocess=False, api_visibility="private")
 
-    def show(model: str) -> str:
-        return facts_table(shelf.find(model))
+    def show(model: str) -> tuple[str, str, Any]:
+        checkpoint = shelf.find(model)
+        return facts_table(checkpoint), card_text(checkpoint), gr.Accordion(visible=bool(checkpoint.card))
 
     def models() -> list[dict[str, Any]]:
         """Lists the models of this page: their names, what each direction translates, and the numbers of each.
@@ -50,7 +55,7 @@ def models_tab(shelf: Shelf, model: gr.Dropdown) -> None:
             for checkpoint in shelf.checkpoints.values()
         ]
 
-    model.change(show, model, facts, show_progress="hidden", preprocess=False, api_visibility="private")
+    model.change(show, model, [facts, card, cover], show_progress="hidden", preprocess=False, api_visibility="private")
     gr.api(models, api_name="models")
 
 
@@ -76,6 +81,8 @@ def facts_table(checkpoint: Checkpoint) -> str:
     else:
         graphs = ", exported graphs (ONNX)" if checkpoint.has_graphs else ""
         rows.append(("Files", f"weights as safetensors{graphs}"))
+    if licence := metadata(checkpoint).get("license"):
+        rows.append(("Licence", plain(licence)))
     rows += [(title_case(key), plain(value)) for key, value in facts["training"].items() if value is not None]
     for key, label in checkpoint.labels.items():
         numbers = facts["metrics"].get(key)
@@ -85,6 +92,26 @@ def facts_table(checkpoint: Checkpoint) -> str:
         rows.append(("Measured how", plain(facts["metrics"]["protocol"])))
     lines = "".join(f"<tr><th scope='row'>{escaped(key)}</th><td>{escaped(value)}</td></tr>" for key, value in rows)
     return f"<table class='facts'>{lines}</table>"
+
+
+FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+
+
+def metadata(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What stands between the lines `---` at the beginning of a model's card."""
+    found = FRONT_MATTER.match(checkpoint.card)
+    try:
+        content = yaml.safe_load(found[1]) if found else {}
+    except yaml.YAMLError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def card_text(checkpoint: Checkpoint) -> str:
+    """A model's card as Markdown without pictures and HTML: a stranger's text may load nothing from elsewhere."""
+    text = FRONT_MATTER.sub("", checkpoint.card)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text).replace("![", "[")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def plain(value: Any) -> str:

@@ -29,6 +29,7 @@ PICTURE_BYTES = 3_000_000_000  # that a network may need for one picture
 PIECE_BYTES = 700_000_000  # and for a piece of one that goes through in pieces (the page peaked at 1.8 GB with 900)
 MODEL_BYTES = int(os.environ.get("CYCLEGAN_MODEL_MEMORY", "2000")) * 1_000_000  # of all loaded weights
 MAX_WEIGHTS = 500_000_000  # bytes of one model from the free field
+MAX_SETTINGS = 1_000_000  # and of each of its other files that are read
 
 MAX_BATCH = 100  # pictures
 MAX_BATCH_PIXELS = 200_000_000  # of the results: half a gigabyte of PNG files

@@ -20,7 +20,7 @@ from example_pictures import example_digest
 from official import OFFICIAL_FILE
 from pieces import in_pieces
 from PIL import Image
-from settings import MAX_WEIGHTS, PHOTO_SECONDS, PIECE_BYTES
+from settings import MAX_SETTINGS, MAX_WEIGHTS, PHOTO_SECONDS, PIECE_BYTES
 from uploads import Refusal
 
 from cyclegan_hf.saved_files import INDEX_NAME
@@ -95,7 +95,9 @@ class Shelf:
                     f"{name} holds pickled files of the official code, and models named here are read from "
                     "safetensors files only. `cyclegan-hf convert` makes those."
                 )
-            if sum(size for file, size in files.items() if file.startswith("generator_")) > MAX_WEIGHTS:
+            settings = (size for file, size in files.items() if file.endswith((".json", ".yaml", ".md")))
+            weights = sum(size for file, size in files.items() if file.startswith("generator_"))
+            if weights > MAX_WEIGHTS or max(settings, default=0) > MAX_SETTINGS:
                 raise Refusal(f"This model is too large. {MAX_WEIGHTS // 10**6} MB are the most.")
             checkpoint = Checkpoint.look_up(name, name, info.sha)
             checkpoint.check_sizes()

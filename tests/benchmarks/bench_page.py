@@ -237,7 +237,10 @@ def queue(visitors: int, seconds: float, model: str, folder: Path) -> None:
 def visitor(number: int, url: str, folder: Path, seconds: float, ready: threading.Barrier, tally: Tally) -> None:
     photo, size = folder / f"{number}.png", (256 + number, 192)
     make_picture("A", number, size).save(photo)
-    client = gradio_client.Client(url, verbose=False, download_files=folder / f"visitor{number}")
+    patience = {"timeout": 600}  # on a busy machine; the page's own limits are longer
+    client = gradio_client.Client(
+        url, verbose=False, download_files=folder / f"visitor{number}", httpx_kwargs=patience
+    )
     ready.wait()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -133,6 +133,35 @@ def test_a_difference_map_is_black_where_nothing_changed() -> None:
     assert min(heat.getpixel((7, 0))) > 190  # 64 levels: pale yellow
 
 
+def test_a_card_brings_its_licence_and_text_and_nothing_from_elsewhere(tmp_path: Path) -> None:
+    folder = save(tmp_path / "one")
+    (folder / "README.md").write_text(
+        "---\nlicense: cc-by-4.0\n---\n# Zebras\nFID 12.5 ![shot](https://x.org/a.png) ![b][c]\n"
+        "<img\nsrc='https://x.org/b.png'> <script>1</script>\n\n[c]: https://x.org/c.png\n"
+    )
+    checkpoint = page_module("checkpoints").Checkpoint.look_up("one", str(folder))
+    tab = page_module("models_tab")
+    assert "<th scope='row'>Licence</th><td>cc-by-4.0</td>" in tab.facts_table(checkpoint)
+    text = tab.card_text(checkpoint)
+    assert text.startswith("# Zebras\nFID 12.5 ")
+    assert "![" not in text and "<" not in text and "license" not in text
+    (folder / "README.md").write_text("---\n{: [\n---\n# Zebras")
+    again = page_module("checkpoints").Checkpoint.look_up("one", str(folder))
+    assert tab.metadata(again) == {} and tab.card_text(again) == "# Zebras"
+
+
+def test_a_photo_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf_module = page_module("shelf")
+    shelf = shelf_module.Shelf([str(save(tmp_path / "one", norm_type="none"))], budget=10**9)
+    monkeypatch.setattr(shelf_module, "PIECE_BYTES", 160**2 * shelf.first.bytes_per_pixel)
+    photo = Image.fromarray(noise(300, 300))
+    ((whole,),) = shelf.translate(shelf.first, [photo], "a2b")
+    assert whole.size == photo.size
+    monkeypatch.setattr(shelf_module, "PHOTO_SECONDS", 0)
+    with pytest.raises(page_module("uploads").Refusal, match="takes longer than 0 seconds here"):
+        shelf.translate(shelf.first, [photo], "a2b")
+
+
 # The official code's files
 
 
