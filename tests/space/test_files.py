@@ -104,3 +104,21 @@ def test_the_script_makes_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.abs(made - shipped).mean() < 4  # the JPEG's own loss
     for name in ("terrain", "trees"):
         sys.modules.pop(name, None)
+
+
+def test_the_screenshots_are_small_and_shown() -> None:
+    shots = sorted((SPACE / "screenshots").iterdir())
+    assert {path.suffix for path in shots} == {".jpg"}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in shots:
+        assert path.stat().st_size <= 150_000
+        assert f'src="space/screenshots/{path.name}"' in text
+        with Image.open(path) as picture:
+            assert not picture.getexif()
+
+
+def test_every_variable_is_documented() -> None:
+    text = (SPACE / "README.md").read_text(encoding="utf-8")
+    used = {name for path in SPACE.glob("*.py") for name in re.findall(r"CYCLEGAN_[A-Z_]+", path.read_text("utf-8"))}
+    assert len(used) >= 5
+    assert [name for name in sorted(used) if f"`{name}" not in text] == []
