@@ -216,7 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
                     body = body.translate(_INVERTED)
         request.status = answer.status
         self.send_response_only(answer.status)
-        for name, value in (answer.headers | {"Content-Length": str(length)}).items():
+        always = {"Content-Length": str(length), "Access-Control-Allow-Origin": "*"}  # pages may fetch, as on the Hub
+        for name, value in (answer.headers | always).items():
             self.send_header(name, value)
         self.end_headers()
         if request.method != "HEAD":

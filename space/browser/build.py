@@ -3,8 +3,9 @@
     python space/browser/build.py --output site
     python -m http.server --directory site
 
-`--model` takes a folder or a Hub id; by default the page has the weights that come with the library. npm fetches
-ONNX Runtime in the version that `package-lock.json` fixes.
+`--model` takes a folder or a Hub id; by default the page has the weights that come with the library. With
+`--weights-from-hub` the weights stay on the Hub, at the commit of the day, and visitors fetch them from there. npm
+fetches ONNX Runtime in the version that `package-lock.json` fixes.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, hf_hub_url
 
 
 HERE = Path(__file__).resolve().parent
@@ -28,7 +30,8 @@ sys.path.append(str(HERE.parents[1]))  # a checkout that is not installed builds
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.errors import one_line  # noqa: E402
 from cyclegan_hf.export import WEIGHTS_NAME, export_onnx  # noqa: E402
-from cyclegan_hf.pipelines.folders import GRAPH_NAME, find_folder  # noqa: E402
+from cyclegan_hf.hub_errors import hub_errors  # noqa: E402
+from cyclegan_hf.pipelines.folders import GRAPH_NAME, find_folder, is_hub_id  # noqa: E402
 from cyclegan_hf.pipelines.storage import whole_folder  # noqa: E402
 
 
@@ -41,17 +44,22 @@ MAX_WHOLE_PIXELS = 1_000_000  # for a model that has to see a photo as a whole
 GENERATORS = ["generator_a2b", "generator_b2a"]
 
 
-def build(output: Path, model: str | None = None, node_modules: Path | None = None) -> Path:
+def build(
+    output: Path, model: str | None = None, node_modules: Path | None = None, *, weights_from_hub: bool = False
+) -> Path:
     """Writes the page's folder, whole or not at all.
 
     Args:
         output: The folder; what an earlier build left in it is replaced.
         model: A pipeline's folder or Hub id; by default the bundled weights.
         node_modules: Where `onnxruntime-web` is installed; by default npm installs it anew.
+        weights_from_hub: Leave the weights where they are, in a public repository that has exported graphs.
 
     Raises:
         ValueError: The model cannot run in the page, or npm failed.
     """
+    if weights_from_hub and (model is None or not is_hub_id(model)):
+        raise ValueError(f"weights from the Hub need a model there, such as user/name, got {model}")
     pipeline = CycleGANPipeline.from_pretrained(model)
     generators = {name: part for name in GENERATORS if (part := getattr(pipeline, name)) is not None}
     for name, generator in generators.items():
@@ -63,7 +71,10 @@ def build(output: Path, model: str | None = None, node_modules: Path | None = No
         description = _describe(pipeline, generators)
         description["name"] = model or "The weights that come with cyclegan_hf"
         description["runtime"] = _copy_runtime(runtime, folder / "runtime")
-        description["directions"] = _copy_weights(pipeline, model, generators, Path(scratch), folder)
+        if weights_from_hub:
+            description["directions"] = _weights_on_hub(str(model), generators)
+        else:
+            description["directions"] = _copy_weights(pipeline, model, generators, Path(scratch), folder)
         (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return output
 
@@ -125,17 +136,41 @@ def _copy_weights(
         (folder / "model" / name).mkdir(parents=True)
         for file in (GRAPH_NAME, WEIGHTS_NAME):
             shutil.copyfile(source / name / file, folder / "model" / name / file)
-        graph, weights = f"model/{name}/{GRAPH_NAME}", f"model/{name}/{WEIGHTS_NAME}"
-        direction = name.removeprefix("generator_")
-        described[direction] = {
+        files = {file: f"model/{name}/{file}" for file in (GRAPH_NAME, WEIGHTS_NAME)}
+        sizes = {file: (folder / path).stat().st_size for file, path in files.items()}
+        described |= _direction(name, files, sizes)
+    return described
+
+
+def _weights_on_hub(model: str, generators: dict[str, Any]) -> dict[str, Any]:
+    """Each direction's addresses on the Hub, at the newest commit: a later push does not change the page."""
+    with hub_errors(model):
+        info = HfApi(token=False).model_info(model, files_metadata=True)
+    found = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    described = {}
+    for name in generators:
+        paths = {file: f"{name}/{file}" for file in (GRAPH_NAME, WEIGHTS_NAME)}
+        if missing := [path for path in paths.values() if path not in found]:
+            raise ValueError(
+                f"{model} has no {missing[0]}: `cyclegan-hf export` writes it, `cyclegan-hf push` pushes it"
+            )
+        addresses = {file: hf_hub_url(model, path, revision=info.sha) for file, path in paths.items()}
+        described |= _direction(name, addresses, {file: found[path] for file, path in paths.items()})
+    return described
+
+
+def _direction(name: str, files: dict[str, str], sizes: dict[str, int]) -> dict[str, Any]:
+    direction = name.removeprefix("generator_")
+    return {
+        direction: {
             "source": direction[0],
             "target": direction[-1],
-            "graph": graph,
-            "graph_bytes": (folder / graph).stat().st_size,
-            "weights": weights,
-            "weights_bytes": (folder / weights).stat().st_size,
+            "graph": files[GRAPH_NAME],
+            "graph_bytes": sizes[GRAPH_NAME],
+            "weights": files[WEIGHTS_NAME],
+            "weights_bytes": sizes[WEIGHTS_NAME],
         }
-    return described
+    }
 
 
 def _installed(scratch: Path) -> Path:
@@ -157,10 +192,20 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder to write the page to")
     parser.add_argument("--model", help="folder or Hub id of a pipeline; by default the bundled weights")
     parser.add_argument("--node-modules", type=Path, help="where onnxruntime-web is installed already")
+    parser.add_argument(
+        "--weights-from-hub",
+        action="store_true",
+        help="visitors fetch the weights of `--model user/name` from the Hub",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     try:
-        folder = build(arguments.output, arguments.model, arguments.node_modules)
+        folder = build(
+            arguments.output,
+            arguments.model,
+            arguments.node_modules,
+            weights_from_hub=arguments.weights_from_hub,
+        )
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2

@@ -1,5 +1,6 @@
 """The page without a server, in a real browser: it must give what the library gives."""
 
+import contextlib
 import functools
 import http.server
 import io
@@ -19,6 +20,8 @@ from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator, UnetGenerator
 from tests.chromium import PATIENCE
+from tests.hub.test_pull import files_of
+from tests.hub_server import HubServer
 from tests.space.conftest import ROOT
 from tests.testing_utils import make_picture, noise
 
@@ -28,9 +31,13 @@ CORE = 512  # pixels of a piece, as in `worker.js`
 TOLERANCE = 1  # of 255: two runtimes may round a value to either side
 
 
-def build(output: Path, model: Path, node_modules: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, BUILD, "--output", output, "--model", model, "--node-modules", node_modules]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE, check=False)
+def build(
+    output: Path, model: Path | str, node_modules: Path, *more: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, BUILD, "--output", output, "--model", model, "--node-modules", node_modules, *more]
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE, check=False, env=env
+    )
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +89,8 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def site_address(site: Path) -> Iterator[str]:
-    """Where any web server would have the page."""
+@contextlib.contextmanager
+def served(site: Path) -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(site)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -92,6 +98,13 @@ def site_address(site: Path) -> Iterator[str]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def site_address(site: Path) -> Iterator[str]:
+    """Where any web server would have the page."""
+    with served(site) as url:
+        yield url
 
 
 @pytest.fixture
@@ -249,6 +262,46 @@ def test_beyond_its_borders_a_picture_is_mirrored_as_numpy_does(open_site: Calla
         " Array.from({length: n + 24}, (_, i) => mirrored(i - 12, n))))"
     )
     assert found == [np.pad(np.arange(n), 12, mode="reflect").tolist() for n in (1, 2, 5)]
+
+
+@pytest.mark.slow
+def test_weights_that_stay_on_the_hub(
+    browser: Any, site: Path, light_pipeline: CycleGANPipeline, node_modules: Path, tmp_path: Path
+) -> None:
+    with HubServer() as hub:
+        environment = hub.environment(tmp_path / "home", role=None)
+        plain = files_of(site.parent / "model")
+        hub.add("model", "tester/plain", {path: data for path, data in plain.items() if "onnx" not in path})
+        ended = build(tmp_path / "page", "tester/plain", node_modules, "--weights-from-hub", env=environment)
+        assert ended.returncode == 2 and "tester/plain has no generator_a2b/model.onnx" in ended.stderr
+        assert not (tmp_path / "page").exists()
+
+        repo = hub.add("model", "tester/light", plain | files_of(site / "model"))
+        ended = build(tmp_path / "page", "tester/light", node_modules, "--weights-from-hub", env=environment)
+        assert ended.returncode == 0, ended.stderr
+        commit = repo.at("main").oid
+        hub.add("model", "tester/light", {"generator_a2b/model.onnx": b"a later push"})
+        assert not (tmp_path / "page/model").exists()
+        model = json.loads((tmp_path / "page/model.json").read_text())
+        address = f"{hub.endpoint}/tester/light/resolve/{commit}/generator_a2b"
+        assert model["directions"]["a2b"]["graph"] == f"{address}/model.onnx"
+
+        index = tmp_path / "page/index.html"  # the page may ask the Hub alone, which here is another one
+        index.write_text(
+            index.read_text().replace("https://huggingface.co https://*.hf.co", f"{hub.endpoint} {hub.cdn}")
+        )
+        with served(tmp_path / "page") as url:
+            context = browser.new_context()
+            context.set_default_timeout(PATIENCE * 1000)
+            page = context.new_page()
+            page.goto(url)
+            page.locator("#directions input").first.wait_for()
+            picture = make_picture("A", 0, (75, 50))
+            put(page, png(picture))
+            _, found = translated(page)
+            context.close()
+        assert np.abs(found - expected(light_pipeline, picture, "a2b")).max() <= TOLERANCE
+        assert hub.seen("GET", f"{commit}/generator_a2b/model.onnx")
 
 
 def test_models_that_the_page_cannot_run_are_refused_and_leave_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from cyclegan_hf import CycleGANPipeline
 from tests.chromium import PATIENCE
 from tests.space.conftest import serve, tiny_pipeline
-from tests.space.test_page import PALE_TEXTS, assert_same_picture, png, upload, wait_until_enabled
+from tests.space.test_page import PALE_TEXTS, assert_same_picture, download, png, upload, wait_until_enabled
 from tests.test_video import pictures, sound_of, write_clip
 from tests.testing_utils import make_picture
 
@@ -206,3 +206,17 @@ def test_ten_visitors_at_once_each_get_their_own(address: str, pipeline: CycleGA
         results = list(pool.map(visitor, range(10)))
     for photo, result in zip(photos, results, strict=True):
         assert_same_picture(result, pipeline(photo).images[0])
+
+
+@pytest.mark.slow
+def test_ten_browsers_at_once_each_show_their_own(visit: Callable[..., Any], pipeline: CycleGANPipeline) -> None:
+    photos = [make_picture("A", seed, (80 + seed, 64)) for seed in range(10)]
+    pages = [visit() for _ in photos]
+    for page, photo in zip(pages, photos, strict=True):
+        upload(page, png(photo))
+        wait_until_enabled(page.locator("#translate"))
+    for page in pages:
+        page.locator("#translate").click()
+    for page, photo in zip(pages, photos, strict=True):
+        page.locator("#info", has_text=f"{photo.width} × 64").wait_for()
+        assert_same_picture(download(page)[1], pipeline(photo).images[0])
