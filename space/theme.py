@@ -45,6 +45,10 @@ table.facts { border-collapse: collapse; width: 100%; overflow-wrap: anywhere; }
     border: 0; border-bottom: 1px solid var(--border-color-primary); font-weight: normal; }
 table.facts th { width: 12em; color: var(--body-text-color-subdued); }
 @media (max-width: 640px) { table.facts th { width: 8em; } }
+#card table { display: block; overflow-x: auto; }
+#card :is(th, td) { overflow-wrap: normal; word-break: normal; }
+#card td { min-width: 5em; }
+#card pre .token { color: inherit !important; }
 """
 
 # On a phone the result is below the controls, and gets its height with its pictures. (`scroll_to_output` does

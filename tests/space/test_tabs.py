@@ -157,11 +157,26 @@ def test_every_tab_is_readable_on_a_phone(visit: Callable[..., Any], scheme: str
         assert page.evaluate(PALE_TEXTS) == [], name
 
 
+CARD = f"""---
+license: cc-by-4.0
+---
+# Two seasons
+```python
+image = pipe("photo.jpg").images[0]  # winter
+```
+
+|{" discriminators |" * 8}
+|{" --- |" * 8}
+|{" residual blocks of instance norm |" * 8}
+"""
+
+
 @pytest.fixture(scope="module")
 def gallery_of_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A page with two models."""
     folder = tmp_path_factory.mktemp("models")
     tiny_pipeline().save_pretrained(folder / "seasons")
+    (folder / "seasons/README.md").write_text(CARD)
     CycleGANPipeline(generator_b2a=tiny_pipeline().generator_b2a, domain_a="horse", domain_b="zebra").save_pretrained(
         folder / "zebra2horse"
     )
@@ -187,6 +202,24 @@ def test_another_model_changes_what_the_tabs_offer(browser: Any, gallery_of_mode
     open_tab(page, "Models")
     page.locator("#facts", has_text="zebra2horse").wait_for()
     assert not page.locator("#model-id").is_visible()  # the free field is off
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_models_card_is_readable_on_a_phone(browser: Any, gallery_of_models: str, scheme: str) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 390, "height": 844}, is_mobile=True)
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    page.goto(gallery_of_models)
+    open_tab(page, "Models")
+    assert "cc-by-4.0" in page.locator("#facts").inner_text()
+    page.get_by_role("button", name="Model card").click()
+    page.get_by_role("heading", name="Two seasons").wait_for()
+    page.wait_for_timeout(300)  # colours fade in
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate(PALE_TEXTS) == []
+    heading = page.locator("#card th").first.bounding_box()  # a word is on one line; the table scrolls
+    assert heading["height"] < 60 and heading["width"] > 60
     context.close()
 
 
