@@ -20,7 +20,7 @@ install: .venv/.installed
 # The stamp is written last: an installation that broke off is taken up again.
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed; $(PYTHON) is {v[0]}.{v[1]}")'
-	$(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv  # another Python over the old one would mix the two
 	$(BIN)/python -m pip install --quiet "pip>=25.1"  # the first that knows --group
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[all]" --group dev
 	@touch $@
