@@ -29,8 +29,7 @@ demo: install
 	$(BIN)/python space/app.py
 
 test: install
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 $(ARGS) || { test $$? -eq 1 && echo "What failed, again, alone:" && \
-		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 $(ARGS)
 
 style: install
 	$(BIN)/ruff check --fix .

@@ -3,7 +3,7 @@
 ```
 output/
   .translation.json                what the shards are: another translation is not mixed in
-  .done/                           the source's shards that need not be read again
+  .done/                           how many blocks the source's shards have that need not be read again
   data/train-00002-00017.parquet   or
   train/00002-00017/               pictures and metadata.jsonl
 ```
@@ -142,7 +142,20 @@ class DatasetTranslation:
         if self.options.streaming:
             return None
         names = self.rows.own_blocks(self.options.rows_per_shard, self.processes)
-        return sum(rows for name, rows in names.items() if self.existing == "overwrite" or not self._is_there(name))
+        return sum(rows for name, rows in names.items() if not self.is_there(name))
+
+    def open_repo(self) -> None:
+        """Make the data set on the Hub, where one is wanted: what it refuses is said before hours of work.
+
+        Raises:
+            ValueError: The Hub refused, or cannot be reached.
+        """
+        if self.options.push_to_hub is None:
+            return
+        from cyclegan_hf.hub_upload import Target, open_repo
+
+        target = Target(repo_id=self.options.push_to_hub, repo_type="dataset", private=self.options.private or None)
+        open_repo(target, asks=True)
 
     def begin(self) -> None:
         """Clear up after a translation that was killed; before any process has begun to write."""
@@ -158,20 +171,7 @@ class DatasetTranslation:
 
     def translate(self, translator: Translator, tally: Tally, on_each: OnEach) -> None:
         """Translate and save this process's part, shard by shard; see `Work.translate`."""
-
-        def is_done(name: str) -> bool:
-            if self.existing == "overwrite":
-                return False
-            if "-" not in name or "-of-" in name:
-                return (self.output / _DONE_FOLDER / name).exists()
-            tally.skipped_shards += (there := self._is_there(name))
-            return there
-
-        def end(name: str) -> None:
-            (self.output / _DONE_FOLDER).mkdir(parents=True, exist_ok=True)
-            (self.output / _DONE_FOLDER / name).touch()
-
-        for block in self.rows.blocks(self.options.rows_per_shard, self.processes, is_done, end):
+        for block in self.rows.blocks(self.options.rows_per_shard, self.processes, _Done(self, tally)):
             with self._shard(block.name) as shard:
                 for first, table in block.tables:
                     shard.add(first, table, self._translated(translator, block.name, first, table, tally, on_each))
@@ -188,6 +188,8 @@ class DatasetTranslation:
         """
         import datasets
 
+        from cyclegan_hf.hub_errors import hub_errors
+
         repo_id, split = self.options.push_to_hub, self.rows.split
         assert repo_id is not None, "there is where to push to"
         files = sorted(str(file) for file in (self.output / "data").glob(f"{split}-*.parquet"))
@@ -197,9 +199,13 @@ class DatasetTranslation:
             )
         try:
             rows = datasets.load_dataset("parquet", data_files={split: files}, split=split, streaming=True)
-            commit = rows.push_to_hub(repo_id, split=split, private=self.options.private or None)
-        except Exception as error:  # of the Hub's many classes, and `datasets`' own
-            raise ValueError(f"{repo_id}: could not be pushed ({one_line(error, 300)})") from error
+            with hub_errors(repo_id, repo_type="dataset", writing=True):
+                commit = rows.push_to_hub(repo_id, split=split, private=self.options.private or None)
+        except Exception as error:  # of `datasets`' own classes too
+            raise ValueError(
+                f"The translation is complete in {self.output}, but could not be pushed: {one_line(error, 500)}. Once "
+                "that is mended, the same command with `--existing skip` pushes it"
+            ) from error
         return str(commit.repo_url)
 
     def _translated(
@@ -238,8 +244,9 @@ class DatasetTranslation:
         with Image.open(io.BytesIO(source)) as image:
             return str(image.format) if image.format in EXTENSIONS else "PNG"
 
-    def _is_there(self, name: str) -> bool:
-        return self._shard(name).path.exists()
+    def is_there(self, name: str) -> bool:
+        """Whether a block is written, and is to stay."""
+        return self.existing != "overwrite" and self._shard(name).path.exists()
 
     def _shard(self, name: str) -> ParquetShard | FolderShard:
         if self.options.write == "parquet":
@@ -264,3 +271,31 @@ class DatasetTranslation:
                 f"{self.output}: holds shards of this translation already: choose `--existing skip` to go on with it, "
                 "`--existing overwrite` or another `--output`"
             )
+
+
+class _Done:
+    """What is done of a translation, as `bulk_source.Progress`.
+
+    Args:
+        translation: The translation.
+        tally: This process's work.
+    """
+
+    def __init__(self, translation: DatasetTranslation, tally: Tally) -> None:
+        self.is_there = translation.is_there
+        self.folder = translation.output / _DONE_FOLDER
+        self.tally = tally
+
+    def skip(self, block: str) -> None:
+        self.tally.skipped_shards += 1
+
+    def blocks_of(self, shard: str) -> int | None:
+        try:
+            told = (self.folder / shard).read_text(encoding="utf-8")
+        except OSError:
+            return None
+        return int(told) if told.endswith("\n") else None  # cut off, or empty: the shard is read to see
+
+    def end(self, shard: str, blocks: int) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / shard).write_text(f"{blocks}\n", encoding="utf-8")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, fields
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.processes import Processes
 
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from cyclegan_hf.processes import Processes
 
 _KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
 _ADDRESSES = ("hf://", "https://", "http://")
@@ -83,6 +82,25 @@ class Block(NamedTuple):
     tables: Iterator[tuple[int, pa.Table]]
 
 
+class Progress(Protocol):
+    """What is done of a translation.
+
+    A shard of the source is named by its number, and by the process too where several share it.
+    """
+
+    def is_there(self, block: str) -> bool:
+        """Whether a block is written."""
+
+    def skip(self, block: str) -> None:
+        """Told of each of this process's blocks that is there."""
+
+    def blocks_of(self, shard: str) -> int | None:
+        """How many blocks a shard of the source has, where that was found out."""
+
+    def end(self, shard: str, blocks: int) -> None:
+        """Told when all of this process's blocks of a shard of the source are written, and how many it has."""
+
+
 class Rows:
     """The rows of a data set.
 
@@ -95,33 +113,38 @@ class Rows:
     """
 
     def __init__(self, source: DatasetSource, streaming: bool) -> None:
+        from datasets import Image
+
         self.source, self.streaming = source, streaming
         try:
             where = _place(source)
             self.split, stream = _stream(source, where)
             self.column = _picture_column(source, stream.features)
             self.rows = stream if streaming else _mapped(self.split, where)
+            if isinstance(stream.features[self.column], dict):  # not said to be pictures, but kept as such
+                self.rows = self.rows.cast_column(self.column, Image(decode=False))
         except Exception as error:  # of some ten classes, from pyarrow's to httpx's
-            raise ValueError(f"{source.place}: cannot be read as a data set ({one_line(error, 300)})") from error
+            from cyclegan_hf.hub_errors import data_refusal
+
+            told = data_refusal(error, source.place) if is_hub_id(source.place) else None
+            raise ValueError(
+                f"{source.place}: {told or f'cannot be read as a data set ({one_line(error, 300)})'}"
+            ) from error
 
     def own_blocks(self, size: int, processes: Processes) -> dict[str, int]:
         """This process's blocks of a data set that is not streamed, and the rows in each."""
         numbers = processes.share(range(-(-len(self.rows) // size)))
         return {f"{0:05d}-{number:05d}": min(size, len(self.rows) - number * size) for number in numbers}
 
-    def blocks(
-        self, size: int, processes: Processes, is_done: Callable[[str], bool], end: Callable[[str], None]
-    ) -> Iterator[Block]:
-        """Yields this process's blocks.
+    def blocks(self, size: int, processes: Processes, progress: Progress) -> Iterator[Block]:
+        """Yields this process's blocks that are not there yet.
 
         The source's shards are shared out where there are enough of them; otherwise the blocks of each.
 
         Args:
             size: Rows a block; the last one of a shard has what is left.
             processes: Those that share the work.
-            is_done: Asked for the name of each block of this process, and of each shard of the source (with the
-                process, where several share it): what is done is not read again, as far as possible.
-            end: Told when all of this process's blocks of a shard of the source are done.
+            progress: What is there already: it is not read again, as far as possible.
         """
         step = max(rows for rows in range(1, _TABLE_ROWS + 1) if size % rows == 0)
         if not self.streaming:
@@ -129,37 +152,48 @@ class Rows:
             for name, rows in self.own_blocks(size, processes).items():
                 first = int(name[6:]) * size
                 starts = range(first, first + rows, step)
-                if not is_done(name):
+                if progress.is_there(name):
+                    progress.skip(name)
+                else:
                     yield Block(name, ((start, table[start : min(start + step, first + rows)]) for start in starts))
             return
         shards = self.rows.num_shards
         alone = shards >= processes.count
         for shard in processes.share(range(shards)) if alone else range(shards):
             whole = f"{shard:05d}" if alone else f"{shard:05d}-{processes.rank}-of-{processes.count}"
-            if is_done(f"{shard:05d}") or is_done(whole):
-                continue
-            yield from self._blocks_of(shard, size, step, is_done, None if alone else processes)
-            end(whole)
+            sharing = Processes() if alone else processes
+            known = progress.blocks_of(f"{shard:05d}") or progress.blocks_of(whole) or 0
+            mine = [f"{shard:05d}-{number:05d}" for number in sharing.share(range(known))]
+            if mine and all(map(progress.is_there, mine)):
+                for name in mine:
+                    progress.skip(name)
+            else:
+                progress.end(whole, (yield from self._blocks_of(shard, size, step, progress, sharing)))
 
     def _blocks_of(
-        self, shard: int, size: int, step: int, is_done: Callable[[str], bool], processes: Processes | None
-    ) -> Iterator[Block]:
-        """The blocks of one shard of a stream, or `processes`' part of them."""
+        self, shard: int, size: int, step: int, progress: Progress, processes: Processes
+    ) -> Generator[Block, None, int]:
+        """The blocks of one shard of a stream, or this process's part of them; returns how many the shard has."""
         begun = 0
-        while is_done(f"{shard:05d}-{begun:05d}"):
+        while progress.is_there(name := f"{shard:05d}-{begun:05d}"):
+            if begun % processes.count == processes.rank:
+                progress.skip(name)
             begun += 1
         rows = self.rows.shard(num_shards=self.rows.num_shards, index=shard).skip(begun * size)
         tables = rows.with_format("arrow").iter(batch_size=step)
         for number in count(begun):
             head = list(islice(tables, 1))
             if not head:
-                return
+                return number
             block = zip(count(number * size, step), chain(head, islice(tables, size // step - 1)), strict=False)
-            mine = processes is None or number % processes.count == processes.rank
-            if mine and not is_done(name := f"{shard:05d}-{number:05d}"):
-                yield Block(name, block)
+            if number % processes.count == processes.rank:
+                if progress.is_there(name := f"{shard:05d}-{number:05d}"):
+                    progress.skip(name)
+                else:
+                    yield Block(name, block)
             for _ in block:  # what nobody here wants
                 pass
+        raise AssertionError("a shard has an end")
 
 
 def pictures_of(table: pa.Table, column: str) -> list[bytes | None]:
@@ -168,6 +202,31 @@ def pictures_of(table: pa.Table, column: str) -> list[bytes | None]:
 
     cells = embed_table_storage(table.select([column]))[column].to_pylist()
     return [cell["bytes"] if isinstance(cell, dict) else cell for cell in cells]
+
+
+def picture_columns(features: Any) -> list[str]:
+    """The columns that a data set says to hold pictures; without one, those that may hold files' bytes.
+
+    Args:
+        features: Its `datasets.Features`.
+    """
+    from datasets import Image
+
+    pictures = [name for name, feature in features.items() if isinstance(feature, Image)]
+    return pictures or [name for name, feature in features.items() if _holds_files(feature)]
+
+
+def is_picture_column(feature: Any) -> bool:
+    """Whether a column can hold pictures: `datasets.Image`, or files' bytes as parquet of other writers has them."""
+    from datasets import Image
+
+    return isinstance(feature, Image) or _holds_files(feature)
+
+
+def _holds_files(feature: Any) -> bool:
+    if isinstance(feature, dict):
+        return set(feature) == {"bytes", "path"}
+    return getattr(feature, "dtype", None) in ("binary", "large_binary")
 
 
 def _place(source: DatasetSource) -> dict[str, Any]:
@@ -202,15 +261,12 @@ def _mapped(split: str, where: dict[str, Any]) -> Any:
 
 
 def _picture_column(source: DatasetSource, features: Any) -> str:
-    from datasets import Image, Value
-
-    binary = (Value("binary"), Value("large_binary"))
-    pictures = [name for name, feature in features.items() if isinstance(feature, Image)]
+    pictures = picture_columns(features)
     if source.column is None:
         if len(pictures) == 1 or "image" in pictures:
             return pictures[0] if len(pictures) == 1 else "image"
         told = f"several: {', '.join(pictures)}; `column=` names one" if pictures else f"none of {', '.join(features)}"
         raise ValueError(f"expected one column of pictures, got {told}")
-    if source.column not in pictures and features.get(source.column) not in binary:
+    if not is_picture_column(features.get(source.column)):
         raise ValueError(f"`{source.column}` is no column of pictures; the columns are {', '.join(features)}")
     return source.column

@@ -116,6 +116,8 @@ def translate(
             settings=made_by | made_how,
         )
     if processes.is_main:
+        if isinstance(work, DatasetTranslation):
+            work.open_repo()
         work.begin()
     processes.share_cores()
     with processes.meeting():

@@ -13,7 +13,7 @@ import torch
 from cyclegan_hf.export import OnnxReport, export_onnx
 from cyclegan_hf.pipelines.folders import OPENVINO_NAME
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
-from cyclegan_hf.pipelines.pipeline_exported import GraphNetwork
+from cyclegan_hf.pipelines.pipeline_exported import GraphNetwork, openvino_core
 from cyclegan_hf.pipelines.storage import whole_folder
 
 
@@ -73,7 +73,7 @@ def _to_openvino(report: OnnxReport, generator: Any) -> OnnxReport:
     except ImportError as error:
         raise ImportError(f"exporting needs `pip install 'cyclegan_hf[export]'` ({error})") from error
     path = report.path.with_name(OPENVINO_NAME)
-    openvino.save_model(openvino.Core().read_model(report.path), path, compress_to_fp16=True)
+    openvino.save_model(openvino_core().read_model(report.path), path, compress_to_fp16=True)
     report.path.unlink()
     network = GraphNetwork(path, "openvino")
     side = -(-max(64, network.min_size) // network.size_multiple) * network.size_multiple

@@ -1,11 +1,6 @@
 """A pipeline's folder to the Hub: weights and their variants, card, recipe, figures, sample grids.
 
-```
-README.md, model_index.json, recipe.yaml, training.json, metrics.json, report.md, conversion.json, grid-*.jpg
-generator_a2b/, generator_b2a/     config.json, diffusion_pytorch_model[.fp16|.bf16].safetensors, model.onnx
-discriminator_a/, discriminator_b/ only on request
-training_state/                    only on request
-```
+What lies where in the repository: `hub_layout.py`.
 """
 
 from __future__ import annotations
@@ -22,6 +17,7 @@ from safetensors.torch import load_file, save
 
 import cyclegan_hf
 from cyclegan_hf.hub_card import bare_facts, pipeline_card, published_card
+from cyclegan_hf.hub_layout import DISCRIMINATORS, GENERATORS, GRIDS, RECORDS, REPLACED, STATE_FOLDER
 from cyclegan_hf.hub_upload import Published, Target, open_repo, upload
 from cyclegan_hf.pipelines.folders import weights_name
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
@@ -32,14 +28,6 @@ Variant = Literal["fp16", "bf16"]
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 MARKER = (INDEX_NAME, f'"{CycleGANPipeline.__name__}"')
-RECORDS = ("recipe.yaml", "training.json", "metrics.json", "report.md", "conversion.json")
-GRIDS = ("grid*.jpg", "grid*.png", "grid*.webp")
-GENERATORS = ("generator_a2b", "generator_b2a")
-DISCRIMINATORS = ("discriminator_a", "discriminator_b")
-STATE_FOLDER = "training_state"
-
-# What an earlier push may have left that would not belong to these weights.
-REPLACED = [f"{part}/*" for part in (*GENERATORS, *DISCRIMINATORS, STATE_FOLDER)] + [*RECORDS, *GRIDS]
 
 
 def push_pipeline(
@@ -111,15 +99,18 @@ def push_pipeline(
     )
     repo_id = open_repo(target)
     domains = index["domain_a"], index["domain_b"]
+    told: dict[str, Any] = {"domains": domains, "revision": revision, "license": license}
     files["README.md"] = published_card(
         _card(folder),
         repo_id,
         metrics=read_json(folder / "metrics.json") if "metrics.json" in files else None,
         grids=sorted(path for path in files if path.startswith("grid")),
-        domains=domains,
-        revision=revision,
-        license=license,
+        **told,
     ).encode()
+    for name, place in subfolders:
+        if (card := place / "README.md").is_file():
+            text = card.read_text(encoding="utf-8")
+            files[f"{name}/README.md"] = published_card(text, repo_id, subfolder=name, **told).encode()
     message = commit_message or f"Upload {' ↔ '.join(domains)}"
     replaces = [*REPLACED, *(f"{name}/*" for name, _ in subfolders)]
     return upload(target, files, message, replaces=replaces, opened=repo_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from yaml import YAMLError
 
 from cyclegan_hf import __version__
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.evaluation.figures import ARROWS, FIGURES, FURTHER
 
 
 PLACEHOLDER = "path/or/hub-id/of/this/model"
@@ -20,11 +22,8 @@ PLACEHOLDER = "path/or/hub-id/of/this/model"
 TAGS = ("cyclegan", "image-to-image", "diffusers", "unpaired-image-translation")
 NO_LICENSE = "# license: yours to add; it depends on the pictures that this model was trained on"
 
-# Which way is better, where a name is a figure of this library.
-_LOWER = {"swd", "fid", "kid", "gms", "lpips", "dino_structure", "color_distance", "cycle_l1", "identity_l1"}
-_HIGHER = {"gap_closed", "inception_score", "edge_agreement", "ssim", "cycle_ssim", "cycle_psnr"}
-
 _CALL = re.compile(rf'from_pretrained\(("{re.escape(PLACEHOLDER)}")?(?=[,)])')
+_SIGNATURE = re.compile(r"\n*<!-- cyclegan_hf wrote this card: (\w+) -->\s*\Z")
 _METRICS = re.compile(r"^## Metrics\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -107,7 +106,7 @@ result.save("translation.png")
         metrics_section(facts.metrics, a, b) if facts.metrics else "",
         _limits(facts),
     ]
-    return "\n".join(filter(None, parts))
+    return signed("\n".join(filter(None, parts)))
 
 
 def bare_facts(domain_a: str, domain_b: str, generators: Mapping[str, Any]) -> CardFacts:
@@ -132,7 +131,7 @@ def network_card(network: Any) -> str:
     name, module = type(network).__name__, type(network).__module__
     data = ModelCardData(library_name="cyclegan_hf", pipeline_tag="image-to-image", tags=list(TAGS))
     kind = "generator" if name.endswith("Generator") else "discriminator"
-    return f"""{_front_matter(data)}
+    return signed(f"""{_front_matter(data)}
 # {name}
 
 A CycleGAN's {kind} ([Zhu et al. 2017](https://arxiv.org/abs/1703.10593)) alone. With the library `cyclegan_hf`, {__version__} or newer:
@@ -143,7 +142,7 @@ from {module} import {name}
 network = {name}.from_pretrained("{PLACEHOLDER}")
 ```
 
-{_table(architecture(network))}"""  # noqa: E501
+{_table(architecture(network))}""")  # noqa: E501
 
 
 def architecture(network: Any) -> dict[str, str]:
@@ -194,8 +193,7 @@ def metrics_section(metrics: Mapping[str, Any], domain_a: str, domain_b: str) ->
     lines = ["## Metrics", "", f"| | {domain_a} → {domain_b} | {domain_b} → {domain_a} |", "|---|---|---|"]
     for name in dict.fromkeys(name for _, name in figures):
         cells = [f"{figures[way, name]:.4g}" if (way, name) in figures else "" for way in ("a2b", "b2a")]
-        arrow = " ↓" if name in _LOWER else " ↑" if name in _HIGHER else ""
-        lines.append(f"| {name}{arrow} | {' | '.join(cells)} |")
+        lines.append(f"| {name}{_arrow(name)} | {' | '.join(cells)} |")
     protocol = [f"- {key}: {_plain(value)}" for key, value in dict(metrics.get("protocol", {})).items()]
     return "\n".join([*lines, "", *(["Protocol:", "", *protocol, ""] if protocol else [])])
 
@@ -208,11 +206,13 @@ def published_card(
     grids: Sequence[str] = (),
     domains: tuple[str, str] = ("a", "b"),
     revision: str | None = None,
+    subfolder: str | None = None,
     license: str | None = None,
 ) -> str:
     """A card as it is pushed: with the Hub id in its code, and with the figures and pictures that go with it.
 
-    What its author wrote stays, but for a section "Metrics", which follows `metrics`.
+    What its author wrote stays, but for a section "Metrics", which follows `metrics`. A card that nobody has touched
+    is signed anew.
 
     Args:
         text: The card.
@@ -221,11 +221,13 @@ def published_card(
         grids: Files of sample grids.
         domains: Names of domains A and B.
         revision: The branch, where it is not the main one.
+        subfolder: Where in the repository the card's model lies.
         license: The model's, where the card has another or none.
 
     Raises:
         ValueError: The card's metadata are not what a card may have.
     """
+    untouched, text = is_untouched(text), _SIGNATURE.sub("", text)
     try:
         card = ModelCard(text)
         data: Any = card.data  # a `ModelCardData`
@@ -239,13 +241,37 @@ def published_card(
             f"README.md: its metadata, between the lines `---`, cannot be read ({one_line(error)})"
         ) from error
     body = card.text.lstrip("\n")
-    branch = f', revision="{revision}"' if revision and revision != "main" else ""
-    body = _CALL.sub(f'from_pretrained("{repo_id}"{branch}', body, count=1)
+    place = f', subfolder="{subfolder}"' if subfolder else ""
+    place += f', revision="{revision}"' if revision and revision != "main" else ""
+    body = _CALL.sub(f'from_pretrained("{repo_id}"{place}', body, count=1)
     body = _before_first_section(body, _pictures([name for name in grids if name not in body]))
     if metrics:
         section = metrics_section(metrics, *domains)
         body = _METRICS.sub("", body).rstrip("\n") + "\n\n" + section
-    return f"---\n{metadata}\n---\n\n{body}"
+    text = f"---\n{metadata}\n---\n\n{body}"
+    return signed(text) if untouched else text
+
+
+def signed(text: str) -> str:
+    """A card with a comment by which [`is_untouched`] knows it."""
+    text = text.rstrip("\n") + "\n"
+    return f"{text}\n<!-- cyclegan_hf wrote this card: {_digest(text)} -->\n"
+
+
+def is_untouched(text: str) -> bool:
+    """Whether a card is as this library wrote it, so that nobody's words are lost with it."""
+    found = _SIGNATURE.search(text)
+    return found is not None and found[1] == _digest(text[: found.start()])
+
+
+def with_section(text: str, section: str) -> str:
+    """A card with a section at its end; one that nobody has touched counts as such again."""
+    longer = f"{_SIGNATURE.sub('', text).rstrip()}\n\n{section}"
+    return signed(longer) if is_untouched(text) else longer
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.strip().encode()).hexdigest()[:16]
 
 
 def _front_matter(data: ModelCardData) -> str:
@@ -261,6 +287,12 @@ def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, float]]:
         for name, value in dict(metrics.get(direction) or {}).items()
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     ]
+
+
+def _arrow(name: str) -> str:
+    """Which way is better, where a name is a figure of this library that says so."""
+    figure = (FIGURES | FURTHER).get(name)
+    return f" {ARROWS[figure.better]}" if figure and figure.better != "neither" else ""
 
 
 def _pictures(grids: Sequence[str]) -> str:

@@ -8,7 +8,15 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import (
+    _CACHED_NO_EXIST,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    snapshot_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import HTTPError
 
 from cyclegan_hf.hub_errors import HubError, hub_errors
 
@@ -19,7 +27,7 @@ class RepoFiles:
     Where that commit is in the cache, one request says that it is still the newest, and none is made for the files.
     Without a connection the cache answers. The clients compare a download's size with the Hub's; here each file's
     SHA-256 is compared too (of small files the git hash), on every load: a cache entry that is damaged is fetched
-    again, once.
+    again, once. Without symbolic links in the cache this takes a request a file, and a connection.
 
     Args:
         repo_id: `"user/name"`.
@@ -56,9 +64,14 @@ class RepoFiles:
             path = self._fetch(name, self._force)
             if self.commit is None:
                 self.commit = path.parents[len(PurePosixPath(name).parts) - 1].name
-            if is_damaged(path):
+            if self._is_damaged(name, path):
                 path = self._fetch_again(name, path)
             return path
+
+    def is_known_to_lack(self, name: str) -> bool:
+        """Whether the cache remembers that the commit has no such file; asked after a first `get`."""
+        found = try_to_load_from_cache(self.repo_id, name, cache_dir=self._hub["cache_dir"], revision=self.commit)
+        return not self._force and found is _CACHED_NO_EXIST
 
     def find(self, *patterns: str) -> dict[str, Path]:
         """Files by patterns of their paths, such as `"*_net_G_A.pth"`; `*` does not go into sub-folders.
@@ -91,12 +104,14 @@ class RepoFiles:
 
     def _fetch_again(self, name: str, path: Path) -> Path:
         try:
+            if not path.is_symlink():
+                path.unlink()  # the client replaces links alone
             path = self._fetch(name, force=True)
         except (OSError, ValueError, HubError) as error:
             raise HubError(
                 f"{path} in the cache is damaged, and cannot be fetched again now: load it once with a connection"
             ) from error
-        if is_damaged(path):
+        if self._is_damaged(name, path):
             raise HubError(
                 f"{self.repo_id}: {name} arrived damaged, twice: its hash is not the one that the Hub states; check "
                 f"what is between here and the Hub (a proxy, the disk), and delete {path}",
@@ -104,16 +119,32 @@ class RepoFiles:
             )
         return path
 
+    def _is_damaged(self, name: str, path: Path) -> bool:
+        """Whether a file of the cache is not what the Hub has.
 
-def is_damaged(path: Path) -> bool:
-    """Whether a file of the Hub's cache is not what the Hub has.
+        The cache names contents by the hashes that the Hub states and links to them. Where a system has no links, as
+        Windows often has not, the cache does not know the hashes: the Hub is asked, and nothing is compared where it
+        cannot be.
+        """
+        if path.is_symlink():
+            return is_damaged(path, Path(os.readlink(path)).name)
+        if self._hub["local_files_only"]:
+            return False
+        url = hf_hub_url(self.repo_id, name, revision=self.commit)
+        try:
+            stated = get_hf_file_metadata(url, token=self._hub["token"]).etag
+        except (OSError, ValueError, HTTPError):
+            return False
+        return stated is not None and is_damaged(path, stated)
 
-    The cache names contents by the hashes that the Hub states (SHA-256 of large files, git's of small ones) and links
-    to them; where a system has no links, the cache does not know the hashes, and nothing is compared.
+
+def is_damaged(path: Path, stated: str) -> bool:
+    """Whether a file is not what the Hub has.
+
+    Args:
+        path: The file.
+        stated: The hash that the Hub states: SHA-256 of large files, git's of small ones; any other is not compared.
     """
-    if not path.is_symlink():
-        return False
-    stated = Path(os.readlink(path)).name
     match len(stated):
         case 64:
             with path.open("rb") as file:

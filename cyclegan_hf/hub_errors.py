@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from huggingface_hub import constants, get_token
+from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -28,6 +28,10 @@ from cyclegan_hf.errors import one_line
 RepoType = Literal["model", "dataset", "space"]
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+_UNKNOWN_TOKEN = (
+    "the Hub does not know this token, which is wrong or has expired: `hf auth login` stores a new one (HF_TOKEN, "
+    "where it is set, goes before it)"
+)
 _QUOTED = 300  # characters of the Hub's own message
 _BUSY = (408, 429, 500, 502, 503, 504)
 
@@ -70,6 +74,44 @@ def hub_errors(
         raise _explained(error, repo_id, repo_type, revision, writing) from error
 
 
+def data_refusal(
+    error: BaseException, repo_id: str, *, token: str | None = None, variable: str | None = None
+) -> str | None:
+    """What the Hub's refusal of a data set means, and what to do; `None` where `error` comes of something else.
+
+    `datasets` passes on some refusals as they are, and of others keeps only a sentence: then the Hub is asked again.
+
+    Args:
+        error: What reading it raised.
+        repo_id: The data set.
+        token: The one that it was read with, where it is not the stored one.
+        variable: Of the environment, which that token comes from.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, HfHubHTTPError):
+        cause = cause.__cause__
+    if cause is None and type(error).__name__ == "DatasetNotFoundError":
+        try:
+            HfApi().auth_check(repo_id, repo_type="dataset", token=token)
+        except (HfHubHTTPError, HTTPError, OSError) as told:
+            cause = told
+    whose = f"`token={variable}`" if variable else "the stored token"
+    known = (token or get_token()) is not None
+    log_in = f"{LOG_IN}, or `token=` to a variable's name"
+    match cause:
+        case GatedRepoError():
+            who = f"with the account of {whose}" if known else f"then {log_in}"
+            return f"it is gated: ask for access at {page(repo_id, 'dataset')}, {who}"
+        case RepositoryNotFoundError():
+            who = f"and that the account of {whose} has access" if known else f"or {log_in}"
+            return f"there is no such data set on the Hub, or it is private: check the name, {who}"
+        case HfHubHTTPError() if cause.response.status_code == 401 and variable:
+            return f"the Hub does not know the token in the variable {variable}, which is wrong or has expired"
+        case HfHubHTTPError() if cause.response.status_code == 401:
+            return _UNKNOWN_TOKEN
+    return None
+
+
 def page(repo_id: str, repo_type: RepoType = "model") -> str:
     """The repository's address."""
     return f"{constants.ENDPOINT}/{'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
@@ -110,10 +152,7 @@ def _explained(
         case EntryNotFoundError():
             text = f"{repo_id} has no file {_path(error)} at revision {revision or 'main'!r}"
         case HfHubHTTPError() if status == 401:
-            text = (
-                "the Hub does not know this token, which is wrong or has expired: `hf auth login` stores a new one "
-                "(HF_TOKEN, where it is set, goes before it)"
-            )
+            text = _UNKNOWN_TOKEN
         case HfHubHTTPError() if status == 402:
             text = f"{repo_id}: the Hub asks for a paid plan: {told}"
         case HfHubHTTPError() if status == 403 and writing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -78,7 +78,7 @@ def upload(
     message: str,
     *,
     replaces: Sequence[str] = (),
-    keeps: Sequence[str] = (),
+    keeps: Mapping[str, Callable[[str], bool]] | None = None,
     opened: str | None = None,
 ) -> Published:
     """Push files as one commit, on top of what the branch holds then.
@@ -93,7 +93,7 @@ def upload(
         files: Contents, or where they are, by their paths in the repository.
         message: The commit's.
         replaces: Patterns of files that go where they are not among `files`.
-        keeps: Files that stay as they are where the repository has them.
+        keeps: Files that stay as they are where the repository has them and a function of their text says so.
         opened: What `open_repo` returned, where it was called already.
 
     Raises:
@@ -104,7 +104,7 @@ def upload(
     while True:
         try:
             with hub_errors(repo_id, repo_type=target.repo_type, revision=target.revision, writing=True):
-                return _commit(target, repo_id, files, message, replaces, keeps)
+                return _commit(target, repo_id, files, message, replaces, keeps or {})
         except HubError as error:
             conflicts += error.conflict
             if not error.temporary or conflicts > CONFLICTS or not (error.conflict or waits):
@@ -114,8 +114,13 @@ def upload(
                 time.sleep(waits.pop(0))
 
 
-def open_repo(target: Target) -> str:
+def open_repo(target: Target, *, asks: bool = False) -> str:
     """Make the repository, and the branch, where there is none.
+
+    Args:
+        target: Where to.
+        asks: Ask the Hub whether this token may write: for what pushes only after long work. To a repository that is
+            there already, the push itself would be the first to be refused.
 
     Returns:
         Its id, with the owner.
@@ -134,14 +139,14 @@ def open_repo(target: Target) -> str:
     while True:
         try:
             with hub_errors(target.repo_id, repo_type=target.repo_type, revision=target.revision, writing=True):
-                return _open(api, target)
+                return _open(api, target, asks)
         except HubError as error:
             if not (error.temporary and waits):
                 raise
             time.sleep(waits.pop(0))
 
 
-def _open(api: HfApi, target: Target) -> str:
+def _open(api: HfApi, target: Target, asks: bool) -> str:
     kind = target.repo_type
     repo_id = api.create_repo(
         target.repo_id,
@@ -151,6 +156,8 @@ def _open(api: HfApi, target: Target) -> str:
         space_sdk="gradio" if kind == "space" else None,
         space_hardware=target.space_hardware,  # type: ignore[arg-type]
     ).repo_id
+    if asks:
+        api.auth_check(repo_id, repo_type=kind, write=True)
     info = _info(api, repo_id, kind, None)
     if target.private and not info.private:
         raise HubError(
@@ -174,10 +181,8 @@ def _check_marker(api: HfApi, repo_id: str, target: Target, info: ModelInfo | Da
     if target.marker is None or not others:
         return
     name, text = target.marker
-    if name in names:
-        file = api.hf_hub_download(repo_id, name, repo_type=target.repo_type, revision=info.sha)
-        if text in Path(file).read_text(encoding="utf-8", errors="replace"):
-            return
+    if name in names and text in _text(api, repo_id, name, target.repo_type, info.sha):
+        return
     raise HubError(
         f"{repo_id} on the Hub holds something else ({', '.join(others[:3])}{', …' if others[3:] else ''}): choose "
         "another name"
@@ -190,12 +195,17 @@ def _commit(
     files: Mapping[str, Path | bytes],
     message: str,
     replaces: Sequence[str],
-    keeps: Sequence[str],
+    keeps: Mapping[str, Callable[[str], bool]],
 ) -> Published:
     api, kind = HfApi(token=target.token), target.repo_type
     info = _info(api, repo_id, kind, target.revision)
     present = _names(info)
-    goes = {path: content for path, content in files.items() if not (path in keeps and path in present)}
+    kept = [
+        path
+        for path, stays in keeps.items()
+        if path in present and stays(_text(api, repo_id, path, target.repo_type, info.sha))
+    ]
+    goes = {path: content for path, content in files.items() if path not in kept}
     stale = [name for name in present if name not in files and any(fnmatchcase(name, pattern) for pattern in replaces)]
     commit = api.create_commit(
         repo_id,
@@ -219,6 +229,11 @@ def _info(api: HfApi, repo_id: str, kind: RepoType, revision: str | None) -> Mod
     info = api.repo_info(repo_id, repo_type=kind, revision=revision)
     assert isinstance(info, ModelInfo | DatasetInfo | SpaceInfo)
     return info
+
+
+def _text(api: HfApi, repo_id: str, path: str, kind: RepoType, commit: str | None) -> str:
+    file = api.hf_hub_download(repo_id, path, repo_type=kind, revision=commit)
+    return Path(file).read_text(encoding="utf-8", errors="replace")
 
 
 def _names(info: ModelInfo | DatasetInfo | SpaceInfo) -> set[str]:

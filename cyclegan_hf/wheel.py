@@ -13,6 +13,7 @@ from cyclegan_hf import __version__
 
 
 PACKAGE = Path(__file__).parent
+_LICENSE = "licenses/LICENSE"
 _WHEEL = "Wheel-Version: 1.0\nGenerator: cyclegan_hf\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
@@ -78,7 +79,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def _metadata() -> dict[str, str]:
-    """`METADATA` and `entry_points.txt`: a clone's from its project file, which an installation may lag behind.
+    """`METADATA`, `entry_points.txt` and the licence: a clone's own, which an installation may lag behind.
 
     Raises:
         ValueError: There is neither a project file nor an installation.
@@ -89,15 +90,16 @@ def _metadata() -> dict[str, str]:
             installed = distribution("cyclegan_hf")
         except PackageNotFoundError as error:
             raise ValueError(f"{PACKAGE} is neither installed nor in a clone: install the library") from error
-        found = {name: installed.read_text(name) for name in ("METADATA", "entry_points.txt")}
+        found = {name: installed.read_text(name) for name in ("METADATA", "entry_points.txt", _LICENSE)}
         return {name: text for name, text in found.items() if text}
     project = tomllib.loads(project_file.read_text(encoding="utf-8"))["project"]
     lines = [
-        "Metadata-Version: 2.1",
+        "Metadata-Version: 2.4",
         f"Name: {project['name']}",
         f"Version: {__version__}",
         f"Summary: {project['description']}",
-        f"License: {project['license']}",
+        f"License-Expression: {project['license']}",
+        "License-File: LICENSE",
         f"Requires-Python: {project['requires-python']}",
         *(f"Requires-Dist: {requirement}" for requirement in project["dependencies"]),
     ]
@@ -108,6 +110,7 @@ def _metadata() -> dict[str, str]:
     return {
         "METADATA": "\n".join([*lines, ""]),
         "entry_points.txt": "\n".join(["[console_scripts]", *scripts, ""]),
+        _LICENSE: (PACKAGE.parent / "LICENSE").read_text(encoding="utf-8"),
     }
 
 

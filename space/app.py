@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from settings import (
     MAX_UPLOAD_MB,
     MODEL_BYTES,
     SWEEP_SECONDS,
+    UPLOADS,
     any_model,
     owners_models,
 )
@@ -34,6 +36,7 @@ except ImportError as error:
 
 from about_tab import about_tab
 from batch_tab import batch_tab
+from kept_files import remove_leftovers, sweep
 from models_tab import models_tab
 from photo_tab import photo_tab
 from PIL import Image
@@ -47,7 +50,7 @@ def build_page(shelf: Shelf) -> gr.Blocks:
     first = shelf.first
     both = len(first.domains) == 2
     title = first.title if len(shelf.checkpoints) == 1 else "One picture, another world"
-    with gr.Blocks(title=f"{title} · CycleGAN", delete_cache=(SWEEP_SECONDS, KEEP_SECONDS)) as page:
+    with gr.Blocks(title=f"{title} · CycleGAN") as page:
         gr.Markdown(
             f"# {title}\nA CycleGAN turns pictures of one kind into the other{' and back' if both else ''}. It "
             "learned from two collections of them, without a single example of what a translation should look like."
@@ -79,12 +82,21 @@ def warm_up(shelf: Shelf) -> None:
     shelf.translate(first, [Image.new("RGB", (64, 64))], next(iter(first.domains)))
 
 
+def keep_sweeping(page: gr.Blocks) -> None:
+    """Removes visitors' files when their time has come; the examples stay."""
+    while True:
+        time.sleep(SWEEP_SECONDS)
+        examples = {path for block in list(page.blocks.values()) for path in list(getattr(block, "keep_in_cache", ()))}
+        sweep(UPLOADS, KEEP_SECONDS, examples)
+
+
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a request
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and so removes the files
+    remove_leftovers()
     try:
         shelf = Shelf(owners_models(), any_model=any_model(), budget=MODEL_BYTES)
     except ValueError as error:
@@ -102,6 +114,7 @@ def main() -> None:
         footer_links=["api", "gradio", "settings"],
         prevent_thread_lock=True,
     )
+    threading.Thread(target=keep_sweeping, args=(page,), daemon=True).start()
     threading.Thread(target=warm_up, args=(shelf,), daemon=True).start()  # torch's import would delay the page
     page.block_thread()
 

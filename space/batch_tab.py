@@ -64,6 +64,7 @@ def translate_all(
     long_side: str,
     model: str,
     stopped: Callable[[], bool] = lambda: False,
+    previews: int = PREVIEWS,
 ) -> Iterator[Batch]:
     """Translates photos and the photos inside zip files; yields after each what there is by then.
 
@@ -77,6 +78,7 @@ def translate_all(
         long_side: one of `LONG_SIDES`.
         model: its name on the page.
         stopped: asked before each photo.
+        previews: how many results are also written for the page to show.
 
     Raises:
         Refusal: nothing can be done at all.
@@ -118,7 +120,7 @@ def translate_all(
                 with archive.open(name, "w") as file:
                     result.save(file, "PNG", compress_level=3)
                 batch.done.append(name)
-                if len(batch.previews) < PREVIEWS:
+                if len(batch.previews) < previews:
                     preview = save_preview(result, folder / f"{len(batch.done)}.jpg", PREVIEW_SIDE)
                     batch.previews.append((preview, name))
                 yield batch
@@ -234,7 +236,7 @@ def batch_tab(shelf: Shelf, model: gr.Dropdown) -> None:
         Returns:
             A zip file with the translations as PNG files, and a report of what could not be translated.
         """
-        *_, batch = translate_all(shelf, files, direction, long_side, model)
+        *_, batch = translate_all(shelf, files, direction, long_side, model, previews=0)
         return str(batch.archive), str(batch)
 
     private = {"preprocess": False, "api_visibility": "private"}

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,17 @@ from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER, find_folder, is_hub
 GENERATORS = [name for name in cyclegan_hf.__all__ if name.endswith("Generator")]
 BYTES_A_VALUE = 4
 MAX_CARD = 30_000  # characters
+MAX_VALUES = 200  # in the settings of a model's generators: a list may name a layer each
 MAPS_AT_ONCE = 6  # of the first layer's channels, in float32: what a network needs for a pixel (measured: 750 bytes)
+
+_importing = threading.Lock()
+
+
+def import_library() -> None:
+    """Imports what networks need: two threads that do so at once stop each other in diffusers' circular imports."""
+    with _importing:
+        for name in ("CycleGANPipeline", *GENERATORS):
+            getattr(cyclegan_hf, name)
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,7 @@ class Checkpoint:
 
     def skeletons(self) -> list[Any]:
         """The generators without their weights."""
+        import_library()
         import torch
 
         with torch.device("meta"):
@@ -131,8 +143,8 @@ class Checkpoint:
         Raises:
             ValueError: they are not.
         """
-        numbers = [value for network in self.facts["generators"].values() for value in leaves(network["config"])]
-        if max((value for value in numbers if isinstance(value, int)), default=0) > 4096:
+        values = [value for network in self.facts["generators"].values() for value in leaves(network["config"])]
+        if len(values) > MAX_VALUES or any(isinstance(value, int | float) and not value <= 4096 for value in values):
             raise ValueError("settings out of range")
         for network, facts in zip(self.skeletons(), self.facts["generators"].values(), strict=True):
             if sum(value.numel() for value in network.state_dict().values()) > facts["values"]:

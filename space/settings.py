@@ -6,13 +6,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from kept_files import PREFIX, claim
+
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))  # a checkout that is not installed runs too; what is installed goes first
 
-# The folder holds what visitors send and get; it is removed when the page ends.
-FILES = tempfile.TemporaryDirectory(prefix="cyclegan-hf-page-")
-UPLOADS = Path(FILES.name).resolve()
+# The folder holds what visitors send and get; it is removed when the page ends, or when the next one starts.
+FILES = tempfile.TemporaryDirectory(prefix=PREFIX)
+UPLOADS = claim(Path(FILES.name).resolve())
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(UPLOADS))
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")  # Pillow knows more: EPS, say, starts Ghostscript

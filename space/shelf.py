@@ -15,7 +15,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from checkpoints import Checkpoint
+from checkpoints import Checkpoint, import_library
 from example_pictures import example_digest
 from official import OFFICIAL_FILE
 from pieces import in_pieces
@@ -180,7 +180,9 @@ class Shelf:
         while self._loaded and sum(size for _, size in self._loaded.values()) + checkpoint.size > self.budget:
             name, _ = self._loaded.popitem(last=False)
             logger.info("dropped %s", name)
-        self._loaded[key] = (load(checkpoint), checkpoint.size)
+        # A stranger's graph would be a program of any size and shape: of those, only the weights are read.
+        graphs = checkpoint.has_graphs and checkpoint.name in self.checkpoints
+        self._loaded[key] = (load(checkpoint, graphs=graphs), checkpoint.size)
         return self._loaded[key][0]
 
     @property
@@ -188,18 +190,19 @@ class Shelf:
         return [name.rpartition("@")[0] for name in self._loaded]
 
 
-def load(checkpoint: Checkpoint) -> Any:
-    """A model on the device that there is: a GPU, or the processor with exported graphs where the model has them.
+def load(checkpoint: Checkpoint, *, graphs: bool) -> Any:
+    """A model on the device that there is: a GPU, or the processor with exported graphs where those may be used.
 
     On a processor ONNX Runtime took 0.7 of torch's time, in float32 as in bfloat16 (the bundled weights, 512×384).
     """
+    import_library()
     import torch
 
     from cyclegan_hf import CycleGANPipeline
 
     source, revision = checkpoint.folder or checkpoint.source, checkpoint.revision
     device = "cuda" if ZERO_GPU else torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    if str(device) == "cpu" and checkpoint.has_graphs and importlib.util.find_spec("onnxruntime"):
+    if str(device) == "cpu" and graphs and importlib.util.find_spec("onnxruntime"):
         pipeline = CycleGANPipeline.from_pretrained(source, revision=revision, backend="onnx")
         logger.info("%s: ONNX Runtime on the processor", checkpoint.name)
         return pipeline

@@ -3,6 +3,7 @@
 import html
 import logging
 import re
+import threading
 import uuid
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,7 @@ from cyclegan_hf.image_io import open_image
 
 
 logger = logging.getLogger(__name__)
+_decoding = threading.Lock()  # one large photo needs some hundred MB, whoever sends it
 
 
 class Refusal(gr.Error):
@@ -55,6 +57,8 @@ def open_photo(upload: dict[str, Any] | None) -> Image.Image:
 def read_photo(source: Path | IO[bytes]) -> Image.Image:
     """Opens a picture, upright, as `RGB` or `L`; of an animation the first frame.
 
+    One is decoded at a time, by all visitors; what its header tells against it is said at once.
+
     Raises:
         Refusal: it is no picture, damaged, too small or too large.
     """
@@ -75,7 +79,8 @@ def read_photo(source: Path | IO[bytes]) -> Image.Image:
     if not isinstance(source, Path):
         source.seek(0)
     try:
-        return open_image(source)
+        with _decoding:
+            return open_image(source)
     except ValueError as error:
         logger.info("refused an upload: %s", error)
         raise Refusal("This picture is damaged, or only a part of it arrived. Try another file.") from None
@@ -117,7 +122,7 @@ def limit_size(photo: Image.Image, long_side: str, most: int) -> Image.Image:
 
 
 def new_folder() -> Path:
-    """A folder of its own, from where Gradio serves files; its sweep removes them."""
+    """A folder of its own, from where Gradio serves files; the page's sweep removes them."""
     folder = UPLOADS / uuid.uuid4().hex
     folder.mkdir()
     return folder

@@ -132,7 +132,9 @@ class HubRoutes:
                 return self._xet(segments[0], rest, request)
             case method, ["api", "models" | "datasets" | "spaces" as kind, owner, name, *rest]:
                 writes = (method != "GET" and rest[:1] != ["paths-info"]) or rest[:1] == ["xet-write-token"]
-                repo = self._allow(request, kind, f"{owner}/{name}", "write" if writes else "see")
+                writes = writes or rest == ["auth-check", "write"]
+                need = "write" if writes else "read" if rest == ["auth-check"] else "see"
+                repo = self._allow(request, kind, f"{owner}/{name}", need)
                 return self._api(repo, rest, request)
             case "POST", [owner, name, "info", "lfs", *rest] if name.endswith(".git"):
                 repo = self._allow(request, kind, f"{owner}/{name[:-4]}", "upload")
@@ -164,6 +166,8 @@ class HubRoutes:
                 told = {"X-Xet-Cas-Url": self.endpoint, "X-Xet-Access-Token": token}
                 answer.headers |= told | {"X-Xet-Token-Expiration": str(2**40)}
                 return answer
+            case "GET", ["auth-check"] | ["auth-check", "write"]:
+                return json_answer({})
             case "GET", ["refs"]:
                 return json_answer(repo.list_refs())
             case "POST", ["commit", revision]:

@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cyclegan_hf.cli import main
+from cyclegan_hf.evaluation import run as evaluation_run
 from tests.evaluation.tiny import pipeline
 from tests.metrics.test_inception import save_network
 from tests.testing_utils import write_domains
@@ -76,6 +79,44 @@ def test_models_are_compared_and_saved_reports_too(models: dict[str, str], capsy
     assert main(["evaluate", "--compare", "both/one", "both/two", "--output", "again"]) == 0
     assert capsys.readouterr().out.strip() == text.rpartition("\n")[0].rpartition("\n")[0].strip()
     assert Path("again/comparison.json").read_text() == Path("both/comparison.json").read_text()
+
+
+def test_models_are_held_one_after_the_other(models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    living: list[weakref.ref] = []
+    most: list[int] = []
+    load = evaluation_run._load
+
+    def watched(*arguments: Any) -> Any:
+        subject = load(*arguments)
+        living.append(weakref.ref(subject))
+        most.append(sum(one() is not None for one in living))
+        return subject
+
+    monkeypatch.setattr(evaluation_run, "_load", watched)
+    three = [word for name in ("one", "two", "one") for word in ("--model", models[name])]
+    assert main(["evaluate", *three, "--data", "data", "--output", "report", "--gallery", "0", *QUICK]) == 0
+    assert max(most) == 2  # the one before goes when the next is there
+    assert {"one/metrics.json", "two/metrics.json", "one-2/metrics.json"} <= set(files_under("report"))
+
+
+def test_models_of_other_channels_are_refused_before_anything(models: dict[str, str], capsys: Any) -> None:
+    pipeline(in_channels=1, directions=("a2b",)).save_pretrained("grey")
+    both = ["--model", models["one"], "--model", "grey"]
+    assert main(["evaluate", *both, "--data", "data", "--output", "report", *QUICK]) == 2
+    said = "error: one and grey cannot be compared: their pictures have (3, 3) and (1, 3) channels\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert not Path("report").exists()
+
+
+def test_pictures_of_other_sizes_are_brought_to_one_for_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        return (images - others).square().mean((1, 2, 3))  # needs one shape
+
+    Path("weights").write_bytes(b"weights")
+    monkeypatch.setattr(evaluation_run, "load_lpips", lambda path: measured)
+    task = evaluation_run.Task(models=[None], data=Path("data"), output=Path("out"), lpips=Path("weights"))
+    measures, _ = evaluation_run._pair_measures(task)
+    assert measures["lpips"](torch.ones(2, 3, 28, 28), torch.ones(2, 3, 32, 32)).tolist() == pytest.approx([0, 0])
 
 
 def test_reports_of_other_protocols_are_not_compared(models: dict[str, str], capsys: Any) -> None:

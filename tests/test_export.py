@@ -13,6 +13,7 @@ from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.generator_unet import UnetGenerator
 from cyclegan_hf.models.generator_unet_maxpool import MaxPoolUnetGenerator
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+from cyclegan_hf.pipelines.pipeline_exported import openvino_core
 from tests.testing_utils import make_picture
 
 
@@ -85,10 +86,10 @@ def test_onnx_runtime_gives_what_torch_gives(exported: Path, shape: tuple[int, i
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_openvino_gives_what_torch_gives(exported: Path, shape: tuple[int, int, int]) -> None:
-    openvino = pytest.importorskip("openvino", reason="needs openvino, of the extra `export`")
+    pytest.importorskip("openvino", reason="needs openvino, of the extra `export`")
     # By default OpenVINO computes in bfloat16 where the processor does.
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
-    model = openvino.Core().compile_model(exported / GRAPH_NAME, "CPU", exact)
+    model = openvino_core().compile_model(exported / GRAPH_NAME, "CPU", exact)
     sample, expected = random_input(exported, *shape)
     np.testing.assert_allclose(model(sample)[0], expected, atol=TOLERANCE, rtol=0)
 

@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a part of the library may import from the others: `cli` stands on the jobs, they on the pipelines.
 CONVERSION = {"conversion", "conversion_networks", "conversion_files", "conversion_layout", "conversion_parity"}
 HUB = {"hub", "hub_data", "hub_info", "hub_space"}
-TO_AND_FROM_THE_HUB = {"hub_errors", "hub_download", "hub_upload", "hub_card"}  # below the pipelines, which push too
+TO_AND_FROM_THE_HUB = {
+    "hub_errors",
+    "hub_download",
+    "hub_upload",
+    "hub_card",
+    "hub_layout",
+}  # below the pipelines, which push too
 JOBS = {
     *CONVERSION,
     *HUB,
@@ -37,6 +43,7 @@ MAY_IMPORT = {
     "hub_download": {"hub_errors"},
     "hub_upload": {"hub_errors"},
     "hub_card": {"errors"},
+    "hub_layout": set(),
     "models": {"hub_card", "hub_download", "hub_upload"},
     "losses": {"luma"},
     "metrics": {"luma"},
@@ -51,7 +58,7 @@ MAY_IMPORT = {
     "background": {"image_io", "picture_files"},
     "evaluation": {
         *("errors", "image_io", "image_processor", "losses", "metrics", "models", "picture_files", "pipelines"),
-        "saved_files",
+        *("hub_download", "hub_errors", "saved_files"),
     },
     "conversion_files": set(),
     "conversion_networks": {"conversion_files", "conversion_layout", "conversion_parity", "models"},
@@ -61,9 +68,11 @@ MAY_IMPORT = {
     "picture_files": {"processes"},
     "processes": {"errors"},
     "bulk": {"errors", "image_io", "picture_files", "processes"},
-    "bulk_source": {"errors", "processes"},
+    "bulk_source": {"errors", "hub_errors", "processes"},
     "bulk_shards": {"errors"},
-    "bulk_datasets": {"bulk", "bulk_shards", "bulk_source", "errors", "picture_files", "processes"},
+    "bulk_datasets": {
+        *("bulk", "bulk_shards", "bulk_source", "errors", "hub_errors", "hub_upload", "picture_files", "processes"),
+    },
     "saved_files": {"errors"},
     "wheel": set(),
     "cli_hub": HUB,

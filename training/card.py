@@ -1,16 +1,13 @@
 """The model card that a run writes beside its weights, and the same facts for programs."""
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
-
 from cyclegan_hf.hub_card import PLACEHOLDER, CardFacts, pipeline_card, published_card
 from cyclegan_hf.saved_files import read_json
 from training.config import TrainConfig
-from training.data.notation import hub_ids
+from training.origins import Origins
 from training.samples import save_card_grids
 
 
@@ -27,6 +24,7 @@ def write_card(
     facts: dict[str, Any],
     counts: dict[str, int | None],
     signals: dict[str, str] | None,
+    origins: Origins,
 ) -> None:
     """Write the card, the recipe without places, and `training.json`.
 
@@ -36,8 +34,9 @@ def write_card(
         facts: What the checkpoint records of the run: step, seconds, precision, device, versions.
         counts: Training pictures of domains `"a"` and `"b"`, where they are known.
         signals: What the detectors of known failures see at present.
+        origins: What the run started from.
     """
-    (folder / "README.md").write_text(model_card(config, facts, counts, signals), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(config, facts, counts, signals, origins), encoding="utf-8")
     (folder / "recipe.yaml").write_text(config.without_places().to_yaml(), encoding="utf-8")
     told = {name: facts[name] for name in _FACTS if name in facts}
     (folder / FACTS_NAME).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
@@ -66,7 +65,11 @@ def complete_card(folder: Path, config: TrainConfig, pipeline: Any, pictures: di
 
 
 def model_card(
-    config: TrainConfig, facts: dict[str, Any], counts: dict[str, int | None], signals: dict[str, str] | None = None
+    config: TrainConfig,
+    facts: dict[str, Any],
+    counts: dict[str, int | None],
+    signals: dict[str, str] | None,
+    origins: Origins,
 ) -> str:
     """The card as Markdown with metadata: what the model translates, how it was trained, how to use it.
 
@@ -79,18 +82,17 @@ def model_card(
         facts: What the checkpoint records of the run: step, seconds, precision, device, versions.
         counts: Training pictures of domains `"a"` and `"b"`, where they are known.
         signals: What the detectors of known failures see at present; unset, nobody looked.
+        origins: What the run started from.
     """
     data, run, losses, optimizer = config.data, config.run, config.losses, config.optimizer
     a, b = data.domain_a, data.domain_b
-    datasets = hub_ids(data.a, data.b)
-    licence = config.hub.hub_data_license or (_license(datasets[0]) if datasets else None)
     pictures = run.train_batch_size * run.gradient_accumulation_steps * facts["num_processes"]
     hardware = f"{facts['num_processes']} × {facts.get('hardware', facts['device'])} ({facts['threads']} threads)"
     rows = {
         "generators": _network(config.generator, facts, "generator_a2b"),
         "discriminators": _network(config.discriminator, facts, "discriminator_b"),
         "pictures": f"{_number(counts['a'])} of {a}, {_number(counts['b'])} of {b}",
-        "data": f"{', '.join(datasets) or 'folders of the author'}; licence: {licence or 'not stated'}",
+        "data": origins.in_words(),
         "crops": f"{data.image_size} × {data.image_size} pixels, loaded at {data.load_size[0]} to {data.load_size[1]}",
         "trained": f"{facts['step']} steps of {pictures}",
         "weights": f"average with decay {config.ema.decay}" if config.ema.decay else "as trained, without an average",
@@ -109,8 +111,8 @@ def model_card(
             rows=rows,
             notes="`recipe.yaml` beside this card holds every setting.\n",
             signals=signals,
-            datasets=datasets,
-            base_model=next(iter(_hub_ids(run.warm_start)), None),
+            datasets=origins.datasets,
+            base_model=origins.base_model,
             license=config.hub.hub_license,
         )
     )
@@ -124,19 +126,3 @@ def _network(block: dict[str, Any], facts: dict[str, Any], name: str) -> str:
     arguments = ", ".join(f"{key}={value}" for key, value in block.items() if key != "_class_name")
     count = facts.get("parameters", {}).get(name)
     return f"{block['_class_name']}({arguments}){f', {count:,} parameters each' if count else ''}"
-
-
-@functools.cache
-def _license(dataset: str) -> str | None:
-    """What a data set's card on the Hub says; unknown where the Hub does not answer at once."""
-    try:
-        card = HfApi().dataset_info(dataset, timeout=5).card_data
-    except Exception:  # no connection, no such data set, a card that cannot be read: a card is no reason to stop
-        return None
-    return str(card.license) if card and card.license else None
-
-
-def _hub_ids(*sources: str | None) -> list[str]:
-    """Those sources that are ids on the Hub, once each; what is a path of this machine is left out."""
-    ids = [source for source in sources if source and source.count("/") == 1 and source[0] not in "./~"]
-    return [source for source in dict.fromkeys(ids) if not source.endswith("/") and not Path(source).exists()]

@@ -30,6 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import distributed, nn
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.metrics.weights import weight_hashes
 from cyclegan_hf.pipelines.storage import whole_folder
 
 
@@ -87,7 +88,7 @@ def save_checkpoint(
         run: What `run.json` holds.
         networks: The networks as they train, by name.
         state: Everything else, in tensors and plain types.
-        metrics: What its `metrics.json` holds; unset, it has none.
+        metrics: What its `metrics.json` holds, besides the weights' hashes; unset, it has none.
 
     Raises:
         OSError: If it cannot be written (a full disk); nothing stays behind then.
@@ -108,13 +109,28 @@ def save_checkpoint(
         (home / "state.pt").write_bytes(buffer.getbuffer())
         (home / RUN_NAME).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
         if metrics is not None:
-            (temporary / METRICS_NAME).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+            told = json.dumps(with_hashes(metrics, temporary), indent=2)
+            (temporary / METRICS_NAME).write_text(told + "\n", encoding="utf-8")
         _to_disk(temporary)
     if fresh is not folder:  # the old one goes when the new one is whole
         old = folder.with_name(f".{folder.name}.old.tmp")
         folder.rename(old)
         fresh.rename(folder)
         shutil.rmtree(old)
+
+
+def with_hashes(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What a `metrics.json` holds, with the hashes of the weights beside it in its protocol, where it has one.
+
+    Args:
+        metrics: From `training.report.metrics_document`.
+        folder: Holds the saved pipeline.
+    """
+    if "protocol" not in metrics:
+        return metrics
+    protocol = metrics["protocol"]
+    model = protocol["model"] | {"sha256": weight_hashes(folder)}
+    return metrics | {"protocol": protocol | {"model": model}}
 
 
 def _to_disk(folder: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ def circumstances(config: TrainConfig, accelerator: Any, sources: Sources, batch
     return {
         "pictures": {key: sources.length(key) for key in ("a", "b")},
         "split": sources.fingerprint,
+        "revisions": sources.revisions,
         "batch_pictures": batch_pictures,
         "seed": run.seed,
         "shuffle_buffer": config.data.shuffle_buffer,
@@ -59,8 +61,51 @@ def circumstances(config: TrainConfig, accelerator: Any, sources: Sources, batch
     }
 
 
-def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Say which circumstances a resumed run has changed."""
+def check_checkpoint(checkpoint: Path, run: Mapping[str, Any], state: Mapping[str, Any], config: TrainConfig) -> None:
+    """Refuse settings that a checkpoint cannot go on with.
+
+    Raises:
+        ValueError: It has averaged weights and the run has none, or its pictures' values had another range, or the
+            other way round.
+    """
+    if bool(state["ema"]) != (config.ema.decay > 0):
+        raise ValueError(
+            f"`ema.decay` cannot be {config.ema.decay:g}: {checkpoint} was trained "
+            f"{'with' if state['ema'] else 'without'} an average of the weights."
+        )
+    measured = run.get("statistics") is not None
+    if measured != (config.data.normalization == "dataset"):
+        began = "dataset" if measured else "half"
+        raise ValueError(
+            f"`data.normalization` cannot be {config.data.normalization}: {checkpoint} began with {began}."
+        )
+
+
+def compare_circumstances(before: Mapping[str, Any], now: Mapping[str, Any], other_pictures: bool) -> None:
+    """Refuse a resumed run of other pictures, and say which other circumstances have changed.
+
+    Args:
+        before: What the checkpoint holds.
+        now: What `circumstances` gives.
+        other_pictures: Whether other pictures are wanted: they are then only told of.
+
+    Raises:
+        ValueError: If the pictures are not those that the run began with, and that is not wanted.
+    """
+    override = "; `--allow-other-pictures` goes on with other ones."
+    if not other_pictures:
+        for source, revision in now["revisions"].items():
+            if (began := before.get("revisions", {}).get(source, revision)) != revision:
+                raise ValueError(
+                    f"{source} is at revision {revision}, and the run began with another one: write "
+                    f"`revision={began}`{override}"
+                )
+        if any(before.get(name, now[name]) != now[name] for name in ("pictures", "split")):
+            counts = " and ".join(in_words(length) for length in before["pictures"].values())
+            raise ValueError(
+                "The run began with other pictures or other names than `data.a` and `data.b` have now: give it the "
+                f"same sources and options ({counts}){override}"
+            )
     for name, value in now.items():
         if before.get(name, value) != value:
             logger.warning(

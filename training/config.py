@@ -69,6 +69,8 @@ class RunConfig:
     """Checkpoints kept; the oldest go first."""
     resume_from_checkpoint: str | None = None
     """`latest`, or the path of a checkpoint of this run: goes on where it stopped."""
+    allow_other_pictures: bool = False
+    """Go on from a checkpoint although the sources' pictures are not those that the run began with."""
     warm_start: str | None = None
     """Weights to start from: a folder or Hub id of ours, or a folder of official `*_net_G_A.pth` files. Instance norm
     is folded into the convolutions where the recipe's networks are the same with `norm_type: none`."""
@@ -361,6 +363,7 @@ class TrainConfig:
             recipe=self.run.recipe and Path(self.run.recipe).stem,
             output_dir=RunConfig().output_dir,
             resume_from_checkpoint=None,
+            allow_other_pictures=False,
             warm_start=None,
         )
         data = dataclasses.replace(self.data, a=None, b=None, test_a=None, test_b=None)

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from cyclegan_hf.evaluation import evaluator as library
-from cyclegan_hf.evaluation.describe import SMALLEST
+from cyclegan_hf.evaluation.comparison import spreads
+from cyclegan_hf.evaluation.describe import SMALLEST, SetSettings
 from cyclegan_hf.evaluation.evaluator import Settings
-from cyclegan_hf.evaluation.networks import on_device, published_weights
+from cyclegan_hf.evaluation.networks import find_network, on_device, published_weights
 from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, spread
-from cyclegan_hf.metrics.inception import load_feature_network
-from cyclegan_hf.metrics.weights import file_hash
+from cyclegan_hf.evaluation.protocol import protocol_of
 from training.config import EvaluationConfig, TrainConfig
 from training.data.config import DataConfig
 from training.data.pictures import Picture, open_picture
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 8
 """Pictures at a time."""
+RESAMPLES = 100
+"""For the figures' spread."""
 OF_FEATURES = ("gms", "fid", "kid")
 """Metrics that need a feature network."""
 
@@ -64,6 +66,7 @@ class Evaluator:
         sources: The run's pictures.
         device: Where the feature network computes.
         autocast: The arithmetic of the translations.
+        precision: What that is called.
 
     Raises:
         ValueError: If the feature network cannot be read; the rest is `check_evaluation`'s.
@@ -75,14 +78,18 @@ class Evaluator:
         sources: Sources,
         device: torch.device | str = "cpu",
         autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+        precision: str = "float32",
     ) -> None:
         self.config = config.evaluation
+        self.computed = {"device": torch.device(device).type, "precision": precision}
+        self.weights = "averaged" if config.ema.decay > 0 else "saved"
+        self.domains = {"a": config.data.domain_a, "b": config.data.domain_b}
         data = config.data
         if size := self.config.image_size:
             data = dataclasses.replace(
                 data, image_size=size, load_size=(size, size), image_size_b=None, load_size_b=None
             )
-        self.image_sizes = data.image_sizes
+        self.image_sizes = {key: [size, size] for key, size in zip(("a", "b"), data.image_sizes, strict=True)}
         self.split = _available_split(self.config.split, sources)
         if self.split != self.config.split:
             logger.warning("No %s pictures of both domains: the %s ones are scored.", self.config.split, self.split)
@@ -96,45 +103,35 @@ class Evaluator:
             "as in training, without chance",
             {key: references[key] != inputs[key] for key in inputs},
         )
-        network = None
+        network, self.network = None, None
         if self.config.metric in OF_FEATURES:
-            self.network_file = _network_file(self.config)
-            network = on_device(load_feature_network(self.network_file), device)
-        settings = Settings(batch_size=CHUNK, cycle=False, identity=False, signs=False)
+            _network_file(self.config)  # refuses what `find_network` warns of
+            found, self.network = find_network(str(self.config.inception))
+            network = on_device(found, device)
+        sets = SetSettings(resamples=RESAMPLES)
+        settings = Settings(sets=sets, batch_size=CHUNK, cycle=False, identity=False, signs=False)
         self.evaluator = library.Evaluator(pictures, settings, network, autocast=autocast)
 
     def __call__(self, pipeline: Any) -> dict[str, Any]:
         """Score a pipeline.
 
         Returns:
-            The metric's mean over the directions under its name, and under `"a2b"` and `"b2a"` all figures of each,
-            as `cyclegan_hf.evaluation.figures` has them.
+            The metric's mean over the directions under its name, under `"a2b"` and `"b2a"` all figures of each, as
+            `cyclegan_hf.evaluation.figures` has them, and under `"spread"` those of the figures of each.
         """
         scores: dict[str, Any] = {}
+        spread_of: dict[str, Any] = {}
         for way, found in self.evaluator(pipeline).items():
             scores[way] = {name: value for name, value in found.figures.items() if isinstance(value, float)}
+            spread_of[way] = spreads(found)
         metric = self.config.metric
-        return {metric: (scores["a2b"][metric] + scores["b2a"][metric]) / 2} | scores
+        return {metric: (scores["a2b"][metric] + scores["b2a"][metric]) / 2} | scores | {"spread": spread_of}
 
     def protocol(self) -> dict[str, Any]:
-        """How the figures came about, for `metrics.json`."""
-        pictures, sets = self.evaluator.pictures, self.evaluator.settings.sets
-        network = None
-        if self.config.metric in OF_FEATURES:
-            network = {"name": self.network_file.name, "sha256": file_hash(self.network_file)}
-        return {
-            "metric": self.config.metric,
-            "split": self.split,
-            "pictures": {key: len(one.files) for key, one in pictures.inputs.items()},
-            "reference": "train",
-            "reference_pictures": {key: len(one.files) for key, one in pictures.references.items()},
-            "image_size": list(self.image_sizes),
-            "resize": pictures.resize,
-            "rounding": self.evaluator.settings.rounding,
-            "seed": sets.seed,
-            "swd": {name: getattr(sets, name) for name in ("levels", "patches", "projections", "repeats")},
-            "feature_network": network,
-        }
+        """How the figures came about, for `metrics.json`: as `cyclegan-hf evaluate` tells it, and how they choose."""
+        made = protocol_of(self.evaluator, self.network, {}, {"weights": self.weights}, self.computed)
+        chosen = {"metric": self.config.metric, "split": self.split, "reference_split": "train"}
+        return chosen | made | {"image_size": self.image_sizes, "domains": self.domains}
 
 
 def check_evaluation(config: TrainConfig, sources: Sources, group: str = "evaluation") -> None:

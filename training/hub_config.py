@@ -14,7 +14,8 @@ class HubConfig:
     """Repository to push to, such as `user/name`; unset, the output folder's name under the token's user."""
     hub_strategy: Literal["end", "checkpoint", "all"] = "end"
     """`end`: the finished pipeline. `checkpoint`: in the background each checkpoint too, its pipeline at the root, and
-    all that a run needs to go on in `last-checkpoint/`. `all`: each checkpoint in a folder of its own."""
+    all that a run needs to go on in `last-checkpoint/`. `all`: each checkpoint in a folder of its own, after a break
+    those too that the Hub lacks. A recipe with stages pushes its end alone: `end`."""
     hub_private_repo: bool = False
     """Make a new repository private."""
     hub_license: str | None = None

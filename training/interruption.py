@@ -1,11 +1,15 @@
 """Ctrl-C and SIGTERM (a preempted machine, a scheduler's time limit) as a request that the training loop answers."""
 
 import atexit
+import ctypes
 import functools
 import logging
 import multiprocessing
+import os
 import signal
+import sys
 import time
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -16,6 +20,12 @@ logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ECHO_SECONDS = 2.0  # a terminal's Ctrl-C reaches a process directly, and once more through its launcher
+_LAUNCHERS = {"accelerate", "accelerate-launch", "torchrun"}
+_LAUNCHER_MODULES = {
+    *("accelerate.commands.launch", "accelerate.commands.accelerate_cli"),
+    *("torch.distributed.run", "torch.distributed.launch"),
+}
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -72,10 +82,45 @@ class Interruption:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:
             self.number, self._since = number, time.monotonic()
+            _at_parents_end(0)  # that the launcher ends too is then no second one, however long it takes
             name = signal.Signals(number).name
             logger.warning("%s: saving and stopping after this step; a second one stops at once.", name)
         elif time.monotonic() - self._since > ECHO_SECONDS:
             raise KeyboardInterrupt
+
+
+def end_with_launcher() -> None:
+    """Take the end of the launcher that started this process as a SIGTERM: call it first, in the main thread.
+
+    accelerate 1.15 starts one process and waits: a SIGTERM to the launcher alone ends the launcher, tells the trainer
+    nothing, and would leave it training for nobody. Any other parent, such as a shell that closes, may end first, and
+    so may a launcher where the system is not Linux.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux" and _is_launcher(parent):
+        _at_parents_end(signal.SIGTERM)
+        if os.getppid() != parent:  # it was faster
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_launcher(process: int) -> bool:
+    """Whether a process is a launcher, by its command line."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")[:8]
+    except OSError:  # hidden, or ended
+        return False
+    if not Path(words[0]).name.startswith("python"):
+        return Path(words[0]).name in _LAUNCHERS
+    for place, word in enumerate(words[1:], start=1):
+        if not word.startswith("-"):  # the script, after the interpreter's own flags
+            return word in _LAUNCHER_MODULES if words[place - 1] == "-m" else Path(word).name in _LAUNCHERS
+    return False
+
+
+def _at_parents_end(number: int) -> None:
+    """Which signal Linux sends this process when its parent ends; 0 for none."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def leave_signals_to_the_main_process(worker: int) -> None:

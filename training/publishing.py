@@ -7,15 +7,19 @@ import os
 import shutil
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from huggingface_hub import HfApi
 from huggingface_hub.utils import disable_progress_bars
 
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub import MARKER, push_pipeline
-from cyclegan_hf.hub_errors import HubError
+from cyclegan_hf.hub_errors import HubError, hub_errors
 from cyclegan_hf.hub_upload import Target, open_repo
+from cyclegan_hf.saved_files import INDEX_NAME
 from training.hub_config import HubConfig
 
 
@@ -66,11 +70,37 @@ class Publisher:
         disable_progress_bars()  # they would be drawn across the training's
         private = self.config.hub_private_repo or None
         try:
-            self.repo_id = open_repo(Target(repo_id=self.repo_id, private=private, marker=MARKER))
+            self.repo_id = open_repo(Target(repo_id=self.repo_id, private=private, marker=MARKER), asks=True)
         except HubError as error:
             if not error.temporary:
                 raise
             logger.warning("%s. The run begins; its pushes will be tried.", error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Wait for what is under way where the run ends by an error: the process would take the thread with it."""
+        if isinstance(error, Exception):
+            self.wait(f"The run has failed ({one_line(error, 300)}). ")
+
+    def catch_up(self, checkpoints: Sequence[Path]) -> None:
+        """Have those checkpoints of an earlier process pushed that the repository lacks, where it is to have all.
+
+        Args:
+            checkpoints: Their folders, from the oldest to the newest.
+        """
+        if not (self.active and self.config.hub_strategy == "all" and checkpoints):
+            return
+        try:
+            with hub_errors(self.repo_id, writing=True):
+                present = set(HfApi().list_repo_files(self.repo_id))
+        except HubError as error:
+            logger.warning("%s. Which checkpoints it lacks is not known; no earlier one is pushed.", error)
+            return
+        for folder in checkpoints:
+            if f"{folder.name}/{INDEX_NAME}" not in present:
+                self.checkpoint(folder)
 
     def checkpoint(self, folder: Path) -> None:
         """Have a checkpoint pushed in the background, where the strategy says so."""
@@ -97,13 +127,17 @@ class Publisher:
             self._thread = threading.Thread(target=self._work, name="push", daemon=True)
             self._thread.start()
 
-    def wait(self) -> None:
-        """Wait for the pushes under way; Ctrl-C gives them up."""
+    def wait(self, because: str = "") -> None:
+        """Wait for the pushes under way; Ctrl-C gives them up.
+
+        Args:
+            because: What the log is told first, where there is something to wait for.
+        """
         if not self.active:
             return
         with self._change:
             if self._busy or self._waiting:
-                logger.info("Waiting for the push to %s.", self.repo_id)
+                logger.info("%sWaiting for the push to %s.", because, self.repo_id)
             while self._busy or self._waiting:
                 self._change.wait(1)
 

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from training.checkpointing import BEST_FOLDER, METRICS_NAME
+from training.checkpointing import BEST_FOLDER, METRICS_NAME, with_hashes
 from training.config import EvaluationConfig, TrainConfig
 from training.epochs import summary
 from training.evaluation import has_split
@@ -42,7 +42,8 @@ def metrics_document(
         selected: Whether these weights were chosen by these figures.
     """
     selection = _SELECTION[protocol["split"]] if selected else "none: the weights of the last step"
-    return {"protocol": protocol | {"selection": selection}, "step": step, "epoch": epoch} | scores
+    model = protocol["model"] | {"step": step, "epoch": epoch}
+    return {"protocol": protocol | {"model": model, "selection": selection}, "step": step, "epoch": epoch} | scores
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -91,7 +92,7 @@ def write_report(
     """Write `report.md`, `losses.json`, and `metrics.json` of the weights as they are where the run was evaluated.
 
     Args:
-        folder: Where to.
+        folder: Where to; it holds the finished pipeline.
         config: The run's configuration.
         watch: What the run watched of itself.
         epochs: The lines of `epochs.jsonl`.
@@ -108,7 +109,8 @@ def write_report(
     if "evaluation" in last and watch.evaluator is not None:
         document = metrics_document(watch.protocol(), last["evaluation"], step, last["epoch"], selected=False)
         kept = {key: value for key, value in (best or {}).items() if key != "protocol"}
-        write_json(folder / METRICS_NAME, document | {"signals": watch.signals.present(), "best": kept})
+        document |= {"signals": watch.signals.present(), "best": kept}
+        write_json(folder / METRICS_NAME, with_hashes(document, folder))
 
 
 def report(
@@ -182,6 +184,6 @@ def report(
 
 
 def flat(scores: dict[str, Any]) -> dict[str, float]:
-    """Scores in one level: the metric's mean under its name, the figures as `<figure>_<direction>`."""
+    """Scores in one level: the metric's mean under its name, the figures as `<figure>_<direction>`; no spread."""
     figures = {f"{name}_{way}": value for way in ("a2b", "b2a") for name, value in scores.get(way, {}).items()}
-    return {name: value for name, value in scores.items() if name not in ("a2b", "b2a")} | figures
+    return {name: value for name, value in scores.items() if name not in ("a2b", "b2a", "spread")} | figures

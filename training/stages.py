@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 
+from cyclegan_hf.hub_card import with_section
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.pipelines.storage import whole_folder
-from cyclegan_hf.saved_files import INDEX_NAME
+from cyclegan_hf.saved_files import INDEX_NAME, read_json
 from training.card import complete_card
-from training.checkpointing import BEST_FOLDER, STAGES_NAME, STATE_FOLDER, find_checkpoint
+from training.checkpointing import BEST_FOLDER, METRICS_NAME, STAGES_NAME, STATE_FOLDER, find_checkpoint
 from training.config import StageConfig, TrainConfig
 from training.data.sources import load_sources
 from training.evaluation import check_evaluation
@@ -185,14 +186,17 @@ def _table(rows: list[dict[str, Any]], selection: str) -> str:
 
 
 def _publish(config: TrainConfig, plan: list[TrainConfig]) -> None:
-    """Copy the best of the last stage to the root, with the whole recipe, and the stages on its card."""
+    """Copy the best of the last stage to the root, with the last one's figures, the whole recipe, and a card."""
     root, best = Path(config.run.output_dir), Path(plan[-1].run.output_dir) / BEST_FOLDER
     with whole_folder(root) as temporary:
         shutil.copytree(best, temporary, ignore=shutil.ignore_patterns(STATE_FOLDER), dirs_exist_ok=True)
+        last = read_json(best.parent / METRICS_NAME)
+        figures = {key: value for key, value in last.items() if key not in ("protocol", "best", "signals")}
+        write_json(temporary / METRICS_NAME, read_json(best / METRICS_NAME) | {"last": figures})
         (temporary / "recipe.yaml").write_text(config.without_places().to_yaml(), encoding="utf-8")
         stages = (root / f"{HISTORY_NAME}.md").read_text(encoding="utf-8")
-        with (temporary / "README.md").open("a", encoding="utf-8") as card:
-            card.write(f"\n#{stages}")
+        card = temporary / "README.md"
+        card.write_text(with_section(card.read_text(encoding="utf-8"), f"#{stages}"), encoding="utf-8")
         pipeline = CycleGANPipeline.from_pretrained(temporary)
         pictures = sample_pictures(load_sources(config.data), config.run.num_validation_images)
         complete_card(temporary, config, pipeline, pictures)

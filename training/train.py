@@ -14,7 +14,7 @@ try:
 
     from cyclegan_hf.errors import one_line
     from training.command import parse_command
-    from training.interruption import Interrupted
+    from training.interruption import Interrupted, end_with_launcher
     from training.processes import is_main_process, lost_process
     from training.stages import train_in_stages
     from training.trainer import Trainer
@@ -24,6 +24,7 @@ except ImportError as error:
 
 def main() -> None:
     """Parse the command line, train, and turn what a user can mend into one line."""
+    end_with_launcher()
     level = logging.INFO if is_main_process() else logging.WARNING  # once is enough
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     for client in ("httpx", "httpx2"):  # the Hub's: a line a request

@@ -20,8 +20,9 @@ from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
 from training.builders import build_networks, image_processors, mixes_batch, num_channels
 from training.card import complete_card, write_card
-from training.circumstances import announcement, circumstances, inventory, warn_of_changes
+from training.circumstances import announcement, check_checkpoint, circumstances, compare_circumstances, inventory
 from training.config import TrainConfig
+from training.data.bad_pictures import share_bad_pictures
 from training.data.normalization import Statistics, dataset_statistics
 from training.data.order import Share
 from training.data.sources import load_sources, without_backgrounds
@@ -32,6 +33,7 @@ from training.evaluation import check_evaluation
 from training.interruption import Interrupted, Interruption
 from training.objectives import Networks
 from training.optimizers import Plateau, learning_rate_factor
+from training.origins import Origins
 from training.processes import check_agreement, make_accelerator, means_over_processes, warn_of_batch_norm
 from training.publishing import Publisher
 from training.report import flat, metrics_document, out_of_patience, read_best, write_report
@@ -61,6 +63,7 @@ class Trainer:
         run = config.run
         self.output_dir = Path(run.output_dir)
         self.sources = load_sources(config.data)
+        self.origins = Origins(config)
         check_evaluation(config, self.sources)
         set_seed(run.seed % 2**32)  # NumPy takes no larger one
         networks = build_networks(config)
@@ -118,16 +121,22 @@ class Trainer:
             ValueError: If too many pictures cannot be read.
             OSError: If something cannot be written.
         """
+        with self.publisher:
+            self._train()
+
+    def _train(self) -> None:
         run = self.config.run
         self.publisher.open()
         self.output_dir.mkdir(parents=True, exist_ok=True)
         if self.accelerator.is_main_process:
             checkpointing.remove_leftovers(self.output_dir, begins=self.step == 0)
+            self.publisher.catch_up(checkpointing.checkpoint_folders(self.output_dir))
         if run.report_to != "none":
             lost = {"purge_step": self.step + 1}  # what an earlier process wrote after the checkpoint is not shown
             self.accelerator.init_trackers("logs", init_kwargs={"tensorboard": lost})
         record = Record(self.accelerator, self.output_dir, self.step)
-        logger.info("%s", self._announcement())
+        counts = (self.total_steps, self.batch_pictures, self.steps_per_epoch, self.step)
+        logger.info("%s", announcement(self.config, self.accelerator, self._lengths(), *counts))
         if self.step == 0 and self.config.evaluation.initial:
             record.epoch(0, 0, {"evaluation": self._evaluate(record, 0)})
         full_rate = self.config.optimizer.learning_rate
@@ -152,9 +161,7 @@ class Trainer:
                 values = self.update(self.step + 1, factor, self.next_batch)
                 for ema, generator in zip(self.ema, self.raw.generators, strict=False):
                     ema.update_parameters(generator)
-
                 self.watch.add(values)
-
                 self.step += 1
                 self.seconds = time.monotonic() - started
                 bar.update()
@@ -164,6 +171,7 @@ class Trainer:
                 saves = self._due(run.checkpointing_steps)
                 if logs:
                     values = means_over_processes(self.accelerator, values)
+                    share_bad_pictures(self.streams)
                 if logs or draws or saves or self.device.type == "cpu":  # elsewhere, a look at every step would stall
                     scalars = checkpointing.finite_numbers(values, self.step, self.output_dir)
                 if logs:
@@ -185,6 +193,7 @@ class Trainer:
 
     def save(self, name: str, metrics: dict[str, Any] | None = None) -> None:
         """Write a checkpoint of this step, and remove the oldest numbered ones above the limit."""
+        share_bad_pictures(self.streams)
         processes = checkpointing.of_all_processes(self._process_state())
         if self.accelerator.is_main_process:
             checkpointing.save_checkpoint(
@@ -209,7 +218,8 @@ class Trainer:
     def save_pretrained(self, folder: Path) -> None:
         """Write the pipeline and its card, as a checkpoint's root holds them."""
         self.pipeline().save_pretrained(folder)
-        write_card(folder, self.config, self._run_facts(), self._lengths(), self.watch.signals.present())
+        signals = self.watch.signals.present()
+        write_card(folder, self.config, self._run_facts(), self._lengths(), signals, self.origins)
 
     def pipeline(self) -> CycleGANPipeline:
         """The pipeline as it stands: averaged generators where EMA is on."""
@@ -328,17 +338,9 @@ class Trainer:
     def _resume(self, checkpoint: Path) -> dict[str, int]:
         """Take over a checkpoint; returns the streams' positions."""
         run, state = checkpointing.load_checkpoint(checkpoint, vars(self.raw))
-        if len(state["ema"]) != len(self.ema):
-            raise ValueError(
-                f"`ema.decay` cannot be {self.config.ema.decay:g}: {checkpoint} was trained "
-                f"{'with' if state['ema'] else 'without'} an average of the weights."
-            )
+        check_checkpoint(checkpoint, run, state, self.config)
         self.statistics = run.get("statistics")
-        if (self.statistics is not None) != (self.config.data.normalization == "dataset"):
-            began = "half" if self.statistics is None else "dataset"
-            raise ValueError(
-                f"`data.normalization` cannot be {self.config.data.normalization}: {checkpoint} began with {began}."
-            )
+        self.origins.base_model = run.get("base_model", self.origins.base_model)  # its folder may be gone by now
         self.update.load_state_dict(state["step"])
         for ema, saved in zip(self.ema, state["ema"], strict=True):
             ema.load_state_dict(saved)
@@ -350,7 +352,8 @@ class Trainer:
         if (rank := self.accelerator.process_index) < len(state["processes"]):
             self._load_process_state(state["processes"][rank])
         self.step, self.seconds = run["step"], run["seconds"]
-        warn_of_changes(run, self._circumstances())
+        compare_circumstances(run, self._circumstances(), self.config.run.allow_other_pictures)
+        self.config.run.allow_other_pictures = False  # said of this checkpoint, not of the next one
         return run["positions"]
 
     def _process_state(self) -> dict[str, Any]:
@@ -379,6 +382,7 @@ class Trainer:
             "seconds": self.seconds,
             "positions": {key: stream.position for key, stream in self.streams.items()},
             "statistics": self.statistics,
+            "base_model": self.origins.base_model,
             **self._circumstances(),
             **inventory(self.device, self.raw),
             "cyclegan_hf": __version__,
@@ -386,10 +390,6 @@ class Trainer:
 
     def _circumstances(self) -> dict[str, Any]:
         return circumstances(self.config, self.accelerator, self.sources, self.batch_pictures)
-
-    def _announcement(self) -> str:
-        counts = (self.total_steps, self.batch_pictures, self.steps_per_epoch, self.step)
-        return announcement(self.config, self.accelerator, self._lengths(), *counts)
 
     def _lengths(self) -> dict[str, int | None]:
         return {key: self.sources.length(key) for key in ("a", "b")}

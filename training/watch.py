@@ -47,7 +47,9 @@ class Watch:
         self.networks = networks
         self.accelerator = accelerator
         wanted = config.evaluation.epochs > 0 or config.evaluation.steps > 0 or config.evaluation.initial
-        self.evaluator = Evaluator(config, sources, accelerator.device, accelerator.autocast) if wanted else None
+        precision = {"no": "float32"}.get(accelerator.mixed_precision, f"{accelerator.mixed_precision} autocast")
+        measuring = (accelerator.device, accelerator.autocast, precision)
+        self.evaluator = Evaluator(config, sources, *measuring) if wanted else None
         self.signals = Signals()
         self.epoch = RunningMeans()  # since the epoch began
         self.recent = RunningMeans()  # since the last look

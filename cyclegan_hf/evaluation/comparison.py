@@ -79,6 +79,12 @@ def spread(samples: torch.Tensor) -> float | None:
     return (high - low) / 2
 
 
+def spreads(scores: Scores) -> dict[str, float]:
+    """The spread of every figure that has resamples, by name."""
+    found = {name: spread(samples) for name, samples in scores.resampled.items()}
+    return {name: value for name, value in found.items() if value is not None and name in scores.figures}
+
+
 def _rows(models: dict[str, dict[str, Any]], way: str) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """The table's rows, and the resamples of those that can be compared."""
     first = next(iter(models.values()))

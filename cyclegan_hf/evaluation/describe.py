@@ -23,8 +23,10 @@ from cyclegan_hf.metrics.sliced_wasserstein import patch_descriptors, resampled_
 
 SMALLEST = 25
 """Pixels that SWD needs: a 7×7 patch on the third level of the pyramid."""
-RANK = 2048
-"""Features of FID's Inception: the covariance of fewer pictures is not of full rank, and FID is biased upwards."""
+
+
+MOST_PATCHES = 131_072
+"""Of a set and level for SWD: 128 of each of 1,024 pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class SetSettings:
         resamples: Bootstrap resamples; 0 for none.
         swd: Compute the sliced Wasserstein distance.
         levels: Levels of its pyramid.
-        patches: Patches a picture and level.
+        patches: Patches a picture and level. See `patches_of`.
         projections: Random directions.
         repeats: Times that patches and directions are drawn; the figure is the mean. See `swd_repeats`.
         kid_subsets: Random subsets of KID.
@@ -59,10 +61,16 @@ def swd_repeats(largest_set: int) -> int:
     return max(1, min(4, 1024 // max(1, largest_set)))
 
 
+def patches_of(count: int, patches: int = SetSettings.patches) -> int:
+    """How many patches a picture and level SWD takes of a set of `count` pictures: fewer of large sets."""
+    return max(1, min(patches, MOST_PATCHES // max(1, count)))
+
+
 class SetDescription:
     """What is compared of a set of pictures.
 
-    Memory: 0.23 MB a picture and repeat for SWD at 3 levels of colour, and what the feature network gives.
+    Memory: 0.23 MB a picture and repeat for SWD at 3 levels of colour, with `patches_of` and `swd_repeats` at most
+    240 MB; and what the feature network gives, with Inception 12 kB a picture.
 
     Args:
         settings: How.

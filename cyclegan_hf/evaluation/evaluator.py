@@ -15,10 +15,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cyclegan_hf.evaluation.describe import RANK, SMALLEST, SetDescription, SetSettings, compare_sets, swd_repeats
+from cyclegan_hf.evaluation.describe import (
+    SMALLEST,
+    SetDescription,
+    SetSettings,
+    compare_sets,
+    patches_of,
+    swd_repeats,
+)
 from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, spread
 from cyclegan_hf.evaluation.signs import SIGNS, measure, present
 from cyclegan_hf.image_processor import ImageProcessor, Rounding
+from cyclegan_hf.metrics.artifacts import alike, same_channels
 from cyclegan_hf.metrics.color import color_difference, mean_lab
 from cyclegan_hf.metrics.discrimination import score_accuracy
 from cyclegan_hf.metrics.inception import FeatureNetwork
@@ -33,7 +41,8 @@ DIRECTIONS = ("a2b", "b2a")
 LOOKED_AT = 16
 """Pictures on which signs of faults are looked for, evenly spread."""
 PairMeasure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Pictures and their translations, both `(B, 3, H, W)` in [0, 1], to a figure of each, `(B,)`."""
+"""Pictures and their translations, both `(B, 3, H, W)` in [0, 1] and of sizes that may differ, to a figure of each,
+`(B,)`."""
 Judge = Callable[[torch.Tensor], torch.Tensor]
 """Pictures `(B, C, H, W)` in [0, 1] to a discriminator's score of each, `(B,)`."""
 Keep = Callable[[str, int, Path, dict[str, torch.Tensor]], None]
@@ -118,22 +127,28 @@ class Evaluator:
         self.sizes: dict[str, tuple[int, int]] = {}
         self._targets: dict[str, SetDescription] = {}
         self._baselines: dict[str, dict[str, Scores]] = {}
+        self._said: set[str] = set()
 
     def warnings(self) -> list[str]:
-        """What the number and the size of the pictures mean for the figures."""
+        """What the number of the pictures means for the figures, of the directions scored so far; these are logged."""
         said = []
         for way in self.directions:
-            inputs, references = self.pictures.inputs[way[0]], self.pictures.references[way[2]]
-            fewest = min(len(inputs.files), len(references.files))
+            if (reference := self._targets.get(way[2])) is None:
+                continue
+            fewest = min(len(self.pictures.inputs[way[0]].files), reference.count)
             if self.network is not None and fewest < 2:
                 said.append(f"{way}: FID and KID need 2 pictures of each kind, there is {fewest}: they are left out")
-            elif self.network is not None and fewest < RANK:
+            elif self.network is not None and fewest < (width := reference.features.shape[1]):
                 said.append(
-                    f"{way}: FID is biased upwards with {fewest} pictures, fewer than its {RANK} features: go by KID"
+                    f"{way}: FID is biased upwards with {fewest} pictures, fewer than its {width} features: go by KID"
                 )
             if not self.pictures.independent.get(way[2], True):
                 said.append(f"{way}: there are no other pictures of the target than those to translate: no gap closed")
         return said
+
+    def patches(self, files: PictureSet) -> int:
+        """Patches a picture and level of a set, for SWD; the same before and after what cannot be read is met."""
+        return patches_of(len(files.files) + len(files.left_out), self.settings.sets.patches)
 
     def baselines(self, pipeline: Any) -> dict[str, dict[str, Scores]]:
         """By direction, the figures of `untouched` inputs and of `real` pictures of the target.
@@ -163,27 +178,31 @@ class Evaluator:
             ValueError: If a set has no readable picture, or a translation is not finite.
         """
         pipeline.set_progress_bar_config(disable=True)
-        scores = {}
+        ways = [way for way in self.directions if getattr(pipeline, f"generator_{way}") is not None]
+        if not ways:
+            raise ValueError("there are no pictures for the direction that this model has")
+        for way in ways:
+            self._target(pipeline, way[2])
+        for warning in self.warnings():  # of the references: before the long part
+            if warning not in self._said:
+                logger.warning("%s", warning)
+                self._said.add(warning)
         # Pictures of another size than the training's batches: not worth compiling for.
         with torch.compiler.set_stance("force_eager"):
-            for way in self.directions:
-                if getattr(pipeline, f"generator_{way}") is not None:
-                    scores[way] = self._direction(pipeline, way, (judges or {}).get(way[2]), keep)
-        if not scores:
-            raise ValueError("there are no pictures for the direction that this model has")
-        return scores
+            return {way: self._direction(pipeline, way, (judges or {}).get(way[2]), keep) for way in ways}
 
     def _direction(self, pipeline: Any, way: str, judge: tuple[Judge, str] | None, keep: Keep | None) -> Scores:
         source, target = way[0], way[2]
         reference = self._target(pipeline, target)
         baseline = self._baseline(pipeline, way) if self.settings.baselines else {}
-        described = SetDescription(reference.settings, self.network)
         inputs = self.pictures.inputs[source]
+        described = SetDescription(dataclasses.replace(reference.settings, patches=self.patches(inputs)), self.network)
         back = self.settings.cycle and getattr(pipeline, f"generator_{target}2{source}") is not None
         rows: list[dict[str, torch.Tensor]] = []
         on_fake: list[torch.Tensor] = []
         for batch in self._batches(inputs, source, way):
             images = as_tensors([image for _, image in batch], _processor(pipeline, source))
+            self.sizes[source] = (images.shape[-2], images.shape[-1])
             translations, cycles = self._translated(pipeline, [image for _, image in batch], way, back)
             rows.append(self._pair_figures(images, translations) | self._cycle_figures(images, cycles))
             if judge is not None:
@@ -208,16 +227,14 @@ class Evaluator:
         return result
 
     def _pair_figures(self, images: torch.Tensor, translations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Figures of pictures and their translations, where both have one shape."""
+        """Figures of pictures and their translations, in the pictures' size; in grey where only one has colours."""
         figures = {"color_shift": color_difference(mean_lab(images), mean_lab(translations))}
-        if images.shape != translations.shape:
-            return figures
         if min(images.shape[-2:]) >= 8:
-            figures["ssim"] = structural_similarity(images, translations)
-            if images.shape[1] == 3:
-                figures["edge_agreement"] = edge_agreement(images, translations)
-        for name, measured in self.pair_measures.items():
-            figures[name] = measured(images, translations)
+            both = alike(images, translations)
+            figures |= {"ssim": structural_similarity(*both), "edge_agreement": edge_agreement(*both)}
+        if self.pair_measures:
+            coloured = [one.expand(-1, 3, -1, -1) for one in same_channels(images, translations)]
+            figures |= {name: measured(*coloured) for name, measured in self.pair_measures.items()}
         return figures
 
     def _cycle_figures(self, images: torch.Tensor, cycles: torch.Tensor | None) -> dict[str, torch.Tensor]:
@@ -327,14 +344,14 @@ class Evaluator:
         for batch in self._batches(files, domain, what):
             images = as_tensors([image for _, image in batch], processor)
             if described is None:
-                described = SetDescription(self._set_settings(images), self.network)
+                described = SetDescription(self._set_settings(images, files), self.network)
                 self.sizes[domain] = (images.shape[-2], images.shape[-1])
             described.add(images)
         assert described is not None, "a set without pictures is refused"
         return described
 
-    def _set_settings(self, images: torch.Tensor) -> SetSettings:
-        sets = self.settings.sets
+    def _set_settings(self, images: torch.Tensor, files: PictureSet) -> SetSettings:
+        sets = dataclasses.replace(self.settings.sets, patches=self.patches(files))
         if sets.swd and min(images.shape[-2:]) < SMALLEST:
             logger.warning("SWD needs %d pixels, these pictures have fewer: it is left out.", SMALLEST)
             return dataclasses.replace(sets, swd=False)

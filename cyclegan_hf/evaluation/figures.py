@@ -120,6 +120,34 @@ FIGURES: dict[str, Figure] = {
 }
 """In the order of tables. `metrics.json` holds further numbers: see `Scores` in `cyclegan_hf.evaluation.evaluator`."""
 
+FURTHER: dict[str, Figure] = {
+    "change": Figure(
+        "change",
+        "neither",
+        3,
+        KEPT,
+        "Mean absolute difference of a picture and its translation: how much changes, not how well.",
+    ),
+    "luma_correlation": Figure(
+        "luma correlation",
+        "higher",
+        3,
+        KEPT,
+        "Correlation of the brightness of a picture and its translation; below 0, light turns dark.",
+    ),
+    "cycle_growth": Figure(
+        "cycle growth",
+        "near 1",
+        2,
+        BACK,
+        "How many times as wrong a cycle gets by invisible noise in the translation.",
+    ),
+    "pattern_ratio": Figure(
+        "pattern ratio", "lower", 2, GAME, "Power of the strongest pattern of 2 or 4 pixels over its surroundings'."
+    ),
+}
+"""What signs of faults are told by; not in a report's tables, but among the figures of a card."""
+
 SPREADS = {"kid": "kid_std", "inception_score": "inception_score_std"}
 """Figures that bring a spread of their own, over subsets of the pictures, and its name."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import logging
 import os
 import urllib.request
@@ -73,9 +74,9 @@ def published_weights(url: str = URL, sha256: str = SHA256) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (got := _fetch(url, temporary)) != sha256:
-            raise OSError(f"what came has another hash, {got[:8]} and not {sha256[:8]}")
+            raise OSError(f"what came has another hash, {got[:8]} and not {sha256[:8]}: a page of a proxy?")
         temporary.replace(folder / _CACHED_AS[0])
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:  # the latter of what is no HTTP, or breaks off
         message = f"the weights of FID's Inception cannot be fetched from {url} ({one_line(error, 150)}): {_WAYS_OUT}"
         raise OSError(message) from error
     finally:

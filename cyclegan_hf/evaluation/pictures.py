@@ -168,11 +168,16 @@ def fitted_reader(files: dict[str, list[Path]], size: int | None, common: bool) 
 _RESIZED = "bicubic with antialiasing (Pillow) to 8 bits, middle square"
 
 
-def fingerprint(files: list[Path]) -> str:
-    """A hash of the files' content, in their order: the same pictures in another folder have the same."""
+def fingerprint(files: Sequence[Any]) -> str:
+    """A hash of the files' content, in their order: the same pictures in another folder have the same.
+
+    Args:
+        files: Paths, or pictures of tables and archives, whose `content()` gives a file's bytes.
+    """
     digest = hashlib.sha256()
-    for path in files:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for file in files:
+        content = file.read_bytes() if isinstance(file, Path) else file.content()
+        digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()[:16]
 
 

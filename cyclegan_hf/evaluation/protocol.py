@@ -6,13 +6,15 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import torch
+
 from cyclegan_hf import __version__
 from cyclegan_hf.evaluation.evaluator import LOOKED_AT, Evaluator
 from cyclegan_hf.evaluation.pictures import fingerprint
-from cyclegan_hf.metrics.inception import kid_subset_size
+from cyclegan_hf.metrics.inception import inception_score_splits, kid_subset_size
 
 
-SUBJECT = ("model", "software", "selection")
+SUBJECT = ("model", "software", "selection", "metric", "split", "reference_split")
 """Parts of a protocol that may differ between reports that are compared: they are what is compared, or told apart."""
 
 
@@ -31,6 +33,10 @@ def protocol_of(
         extras: Hashes of further measures' weights, by their names.
         model: What is known of the weights.
         computed: Device and precision.
+
+    Returns:
+        The protocol. What can change no more than last digits is under `software`, such as threads and batch size;
+        the precision there can change more: see `differences`.
     """
     sets, pictures = evaluator.settings.sets, evaluator.pictures
     protocol: dict[str, Any] = {
@@ -53,7 +59,7 @@ def protocol_of(
             "projections": sets.projections,
             "repeats": sets.repeats,
         },
-        "signs_on": LOOKED_AT,
+        "signs_on": LOOKED_AT if evaluator.settings.signs else 0,
         "bootstrap": {"resamples": sets.resamples, "over": "pictures", "spread": "half of the central 68 %"},
         "feature_network": network,
     }
@@ -65,10 +71,27 @@ def protocol_of(
                 for way in evaluator.directions
             },
         }
-        protocol["inception_score"] = {"splits": sets.splits}
+        protocol["inception_score"] = {
+            "splits": {
+                way: inception_score_splits(len(pictures.inputs[way[0]].files), sets.splits)
+                for way in evaluator.directions
+            },
+        }
+    if thinned := _thinned(evaluator):
+        protocol["swd"]["patches_of_large_sets"] = thinned
     if extras:
         protocol["extras"] = extras
-    return protocol | {"model": model, "software": software() | computed}
+    last_digits = {"threads": torch.get_num_threads(), "batch_size": evaluator.settings.batch_size}
+    return protocol | {
+        "model": model,
+        "software": software() | computed | last_digits,
+    }
+
+
+def precision_of(pipeline: Any) -> str:
+    """What a pipeline's generators compute in, such as `"float32"`."""
+    generators = [pipeline.generator_a2b, pipeline.generator_b2a]
+    return " and ".join(sorted({str(one.dtype).removeprefix("torch.") for one in generators if one is not None}))
 
 
 def software() -> dict[str, str]:
@@ -84,16 +107,17 @@ def software() -> dict[str, str]:
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Where two protocols differ so that their figures cannot be compared, as `key: value against value`."""
-    return _unequal(
-        {key: value for key, value in one.items() if key not in SUBJECT},
-        {key: value for key, value in other.items() if key not in SUBJECT},
-        "",
-    )
+    return _unequal(_measuring(one), _measuring(other), "")
 
 
 def software_differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Where the software of two protocols differs: their figures may differ in the last digits for that alone."""
-    return _unequal(one.get("software", {}), other.get("software", {}), "")
+    ours, theirs = (
+        # the precision is no matter of last digits
+        {key: value for key, value in protocol.get("software", {}).items() if key != "precision"}
+        for protocol in (one, other)
+    )
+    return _unequal(ours, theirs, "")
 
 
 def check_same(protocols: dict[str, dict[str, Any]]) -> None:
@@ -112,6 +136,21 @@ def check_same(protocols: dict[str, dict[str, Any]]) -> None:
             raise ValueError(
                 f"{first} and {name} cannot be compared, their protocols differ: {'; '.join(wrong[:4])}{more}"
             )
+
+
+def _measuring(protocol: dict[str, Any]) -> dict[str, Any]:
+    """What has to be the same in reports that are compared."""
+    same = {key: value for key, value in protocol.items() if key not in SUBJECT}
+    return same | {"precision": protocol.get("software", {}).get("precision")}
+
+
+def _thinned(evaluator: Evaluator) -> dict[str, int]:
+    """Patches a picture of those sets that have fewer than `swd.patches`, such as `{"reference b": 26}`."""
+    kinds = {"pictures": evaluator.pictures.inputs, "reference": evaluator.pictures.references}
+    found = {
+        f"{kind} {domain}": evaluator.patches(files) for kind, sets in kinds.items() for domain, files in sets.items()
+    }
+    return {name: patches for name, patches in found.items() if patches < evaluator.settings.sets.patches}
 
 
 def _counts(files: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from cyclegan_hf.evaluation.comparison import against_untouched, compare, spread
+from cyclegan_hf.evaluation.comparison import against_untouched, compare, spreads
 from cyclegan_hf.evaluation.evaluator import Scores
 from cyclegan_hf.evaluation.gallery import Gallery, as_data
 from cyclegan_hf.evaluation.page import comparison_page, report_page
@@ -55,9 +55,9 @@ def document(
         "protocol": protocol,
         **{way: one.figures for way, one in scores.items()},
         "mean": mean if len(scores) == 2 else {},
-        "spread": {way: _spreads(one) for way, one in scores.items()},
+        "spread": {way: spreads(one) for way, one in scores.items()},
         "baselines": {
-            way: {name: {"figures": one.figures, "spread": _spreads(one)} for name, one in found.items()}
+            way: {name: {"figures": one.figures, "spread": spreads(one)} for name, one in found.items()}
             for way, found in there.items()
         },
         "against_untouched": against_untouched(scores, there),
@@ -177,11 +177,6 @@ def _side_by_side(way: str, galleries: dict[str, tuple[str, Gallery]]) -> list[d
         }
         for index in common
     ]
-
-
-def _spreads(scores: Scores) -> dict[str, float]:
-    found = {name: spread(samples) for name, samples in scores.resampled.items()}
-    return {name: value for name, value in found.items() if value is not None and name in scores.figures}
 
 
 def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, list[float | None]]:

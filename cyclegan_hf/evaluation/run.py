@@ -20,7 +20,7 @@ from cyclegan_hf.evaluation.evaluator import Evaluator, PairMeasure, Settings
 from cyclegan_hf.evaluation.gallery import Gallery
 from cyclegan_hf.evaluation.networks import find_network, on_device
 from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, find_pictures, fitted_reader
-from cyclegan_hf.evaluation.protocol import protocol_of
+from cyclegan_hf.evaluation.protocol import precision_of, protocol_of
 from cyclegan_hf.evaluation.report import (
     check_output,
     document,
@@ -33,6 +33,7 @@ from cyclegan_hf.evaluation.run_logs import read_logs
 from cyclegan_hf.evaluation.subjects import Subject, load_subject
 from cyclegan_hf.evaluation.tables import report_markdown
 from cyclegan_hf.image_processor import Rounding
+from cyclegan_hf.metrics.artifacts import alike
 from cyclegan_hf.metrics.dino import load_dino
 from cyclegan_hf.metrics.lpips import load_lpips
 from cyclegan_hf.metrics.weights import file_hash
@@ -79,13 +80,15 @@ def run(task: Task) -> tuple[str, int]:
         OSError: If the report cannot be written.
     """
     check_output(task.output)
-    subjects = [_load(task, model) for model in task.models]
-    _check_alike(subjects)
+    several = len(task.models) > 1
+    subject, alike_names = _checked(task)
+    model_names = _unique(alike_names)
+    if several:
+        subject = _load(task, task.models[0])
     network, facts = find_network(task.inception)
     measures, extras = _pair_measures(task)
-    first = subjects[0].pipeline
-    names = {domain: first.config[f"domain_{domain}"] for domain in ("a", "b")}
-    pictures = _pictures(task, names, first)
+    names = {domain: subject.pipeline.config[f"domain_{domain}"] for domain in ("a", "b")}
+    pictures = _pictures(task, names, subject.pipeline)
     sets = SetSettings(seed=task.seed, resamples=task.resamples)
     evaluator = Evaluator(
         pictures,
@@ -97,31 +100,29 @@ def run(task: Task) -> tuple[str, int]:
     evaluator.directions = [way for way in evaluator.directions if way in task.directions]
     if not evaluator.directions:
         raise ValueError(f"{task.data}: no pictures for {' or '.join(task.directions)}")
-    warnings = evaluator.warnings()
-    with logging_redirect_tqdm():
-        for warning in warnings:
-            logger.warning("%s", warning)
-        computed = {"device": torch.device(task.device).type, "precision": "hardware's" if task.fast else "float32"}
-        with _report_folder(task.output) as folder:
-            reports: dict[str, dict[str, Any]] = {}
-            galleries: dict[str, tuple[str, Gallery]] = {}
-            for subject, name in zip(subjects, _unique([one.name for one in subjects]), strict=True):
-                place = "." if len(subjects) == 1 else name
-                own = folder / place
-                own.mkdir(exist_ok=True)
-                gallery = Gallery(own, task.gallery)
-                scores = evaluator(subject.pipeline, subject.judges, gallery.keep)
-                gallery.thin(scores)
-                model = subject.facts | {"name": name}
-                protocol = protocol_of(evaluator, facts, extras, model, computed) | {"domains": names}
-                baselines = evaluator.baselines(subject.pipeline)
-                reports[name] = document(protocol, scores, baselines, warnings)
-                write_report(own, reports[name], gallery, read_logs(subject.folder))
-                galleries[name] = (place, gallery)
-            if len(subjects) > 1:
-                text = write_comparison(folder, reports, galleries)
-            else:
-                text = report_markdown(next(iter(reports.values())))
+    with logging_redirect_tqdm(), _report_folder(task.output) as folder:
+        reports: dict[str, dict[str, Any]] = {}
+        galleries: dict[str, tuple[str, Gallery]] = {}
+        for number, (model, name) in enumerate(zip(task.models, model_names, strict=True)):
+            if number:  # the model before goes
+                subject = _load(task, model)
+            place = name.replace("/", "--") if several else "."  # a Hub id is one folder
+            own = folder / place
+            own.mkdir(exist_ok=True)
+            gallery = Gallery(own, task.gallery)
+            scores = evaluator(subject.pipeline, subject.judges, gallery.keep)
+            gallery.thin(scores)
+            known = subject.facts | {"name": name}
+            computed = {"device": torch.device(task.device).type, "precision": precision_of(subject.pipeline)}
+            protocol = protocol_of(evaluator, facts, extras, known, computed) | {"domains": names}
+            baselines = evaluator.baselines(subject.pipeline)
+            reports[name] = document(protocol, scores, baselines, evaluator.warnings())
+            write_report(own, reports[name], gallery, read_logs(subject.folder))
+            galleries[name] = (place, gallery)
+        if several:
+            text = write_comparison(folder, reports, galleries)
+        else:
+            text = report_markdown(next(iter(reports.values())))
     left_out = {path for one in _all_sets(pictures) for path in one.left_out}
     return text, len(left_out)
 
@@ -153,18 +154,21 @@ def _load(task: Task, model: str | None) -> Subject:
     )
 
 
-def _check_alike(subjects: list[Subject]) -> None:
-    """Refuse models that cannot be measured on the same pictures."""
-    kinds = [
-        tuple(processor.num_channels for processor in (one.pipeline.image_processor_a, one.pipeline.image_processor_b))
-        for one in subjects
-    ]
-    for subject, kind in zip(subjects[1:], kinds[1:], strict=True):
-        if kind != kinds[0]:
+def _checked(task: Task) -> tuple[Subject, list[str]]:
+    """The last model, and all names; each is loaded in turn, so that a wrong one is refused before any is measured."""
+    names: list[str] = []
+    kinds: list[tuple[int, ...]] = []
+    for model in task.models:
+        subject = _load(task, model)
+        pipeline = subject.pipeline
+        kinds.append(tuple(one.num_channels for one in (pipeline.image_processor_a, pipeline.image_processor_b)))
+        names.append(subject.name)
+        if kinds[-1] != kinds[0]:
             raise ValueError(
-                f"{subjects[0].name} and {subject.name} cannot be compared: their pictures have {kinds[0]} and {kind} "
+                f"{names[0]} and {names[-1]} cannot be compared: their pictures have {kinds[0]} and {kinds[-1]} "
                 "channels"
             )
+    return subject, names
 
 
 def _pictures(task: Task, names: dict[str, str], pipeline: Any) -> Pictures:
@@ -192,6 +196,9 @@ def _pair_measures(task: Task) -> tuple[dict[str, PairMeasure], dict[str, str]]:
         if path is not None:
             measures[name] = on_device(load(path), task.device)
             extras[name] = file_hash(path)
+    if "lpips" in measures:  # DINO's brings pictures to its own size
+        in_one_size = measures["lpips"]
+        measures["lpips"] = lambda images, translations: in_one_size(*alike(images, translations))
     return measures, extras
 
 

@@ -33,7 +33,8 @@ class RunLogs:
     """A run's logs; whatever is not there is empty.
 
     Attributes:
-        curves: Every term, on training and on validation pictures.
+        curves: Every term, on training and on validation pictures; over all stages, where the model is what these
+            led to.
         losses: By split, the figures of the course report `human2anime`'s table: `discriminator`, `generator`,
             `cycle`, `accuracy_a` and `accuracy_b` in [0, 1].
         stages: Candidates of staged training, in order.
@@ -61,18 +62,34 @@ def read_logs(model: Path | None) -> RunLogs:
     logs = RunLogs()
     if staged is not None and (history := _json(staged / "history.json")):
         logs.stages, logs.selection = history.get("candidates", []), history.get("selection", "")
-        if run is None and logs.stages:
-            run = staged / f"stage-{logs.stages[-1]['stage']}"
-    if run is None:
+    if run is not None:
+        runs = [run]
+    elif staged is not None:
+        runs = [staged / f"stage-{number}" for number in sorted({row["stage"] for row in logs.stages})]
+    else:
+        runs = []
+    if not runs:
         return logs
-    epochs = [line for line in _lines(run / "epochs.jsonl") if "epoch" in line]
+    epochs = [line for line in _one_after_the_other(runs, "epochs.jsonl") if "epoch" in line]
     logs.evaluations = [
         {"step": line["step"], "epoch": line["epoch"]} | line["evaluation"] for line in epochs if "evaluation" in line
     ]
-    logs.losses = _json(run / "losses.json") or _last_losses(epochs)
+    logs.losses = _json(runs[-1] / "losses.json") or _last_losses(epochs)
     told = [line for line in epochs if "train" in line]
-    logs.curves = _curves_of_epochs(told) if len(told) > 1 else _curves_of_steps(_lines(run / "log.jsonl"))
+    logs.curves = (
+        _curves_of_epochs(told) if len(told) > 1 else _curves_of_steps(_one_after_the_other(runs, "log.jsonl"))
+    )
     return logs
+
+
+def _one_after_the_other(runs: list[Path], name: str) -> list[dict[str, Any]]:
+    """The lines of the runs' logs, steps and epochs counted on from run to run."""
+    found: list[dict[str, Any]] = []
+    for run in runs:
+        before = {unit: max((line.get(unit, 0) for line in found), default=0) for unit in ("step", "epoch")}
+        for line in _lines(run / name):
+            found.append(line | {unit: line[unit] + before[unit] for unit in before if unit in line})
+    return found
 
 
 def _last_losses(epochs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.evaluation.evaluator import Judge
 from cyclegan_hf.losses.relativistic import PATCH_SHARE, dual_head_score
-from cyclegan_hf.metrics.weights import file_hash
+from cyclegan_hf.metrics.weights import GENERATORS, file_hash, weight_hashes
 from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
 from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
 from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
-from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER
+from cyclegan_hf.pipelines.folders import find_folder, is_hub_id
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.saved_files import read_json
 
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 STATE = "training_state"
 """The sub-folder of a checkpoint that holds what training needs."""
+_RECORDS = ("metrics.json", "training.json")
 _DISCRIMINATORS = {
     "DualHeadDiscriminator": DualHeadDiscriminator,
     "PatchDiscriminator": PatchDiscriminator,
@@ -44,7 +45,7 @@ class Subject:
         pipeline: The `CycleGANPipeline`.
         judges: By domain, its discriminator and the adversarial loss that it was trained with.
         facts: What is known of the weights, for the protocol.
-        folder: Where it lies, if it does so here; logs of its training are looked for around it.
+        folder: Where it lies, of the Hub in its cache; logs of its training are looked for around it.
     """
 
     name: str
@@ -76,14 +77,16 @@ def load_subject(
 
     Raises:
         ValueError: If there is no such pipeline, or it holds no raw weights and these are asked for.
+        HubError: If it cannot be had from the Hub.
     """
-    pipeline = CycleGANPipeline.from_pretrained(model, revision=revision, subfolder=subfolder)
-    folder = PRETRAINED_FOLDER if model is None else Path(model)
-    folder = folder / (subfolder or ".")
-    here = folder if folder.is_dir() else None
-    state = folder / STATE if (folder / STATE / "run.json").is_file() else None
+    of_hub = model is not None and is_hub_id(model)
+    folder = find_folder(model, list(GENERATORS), subfolder=subfolder, revision=revision)
+    pipeline = CycleGANPipeline.from_pretrained(folder)
+    # Of a repository only the pipeline is fetched: what else its cache holds is of other commands.
+    state = folder / STATE if not of_hub and (folder / STATE / "run.json").is_file() else None
     recipe = _recipe(state)
-    facts: dict[str, Any] = {"name": "bundled" if model is None else Path(model).name, "weights": "saved"}
+    name = "bundled" if model is None else model if of_hub else Path(model).absolute().name
+    facts: dict[str, Any] = {"name": name, "weights": "saved"}
     averaged = recipe.get("ema", {}).get("decay", 0) > 0
     if weights == "raw":
         if state is None:
@@ -94,18 +97,35 @@ def load_subject(
         facts["weights"] = "averaged"
     if revision is not None:
         facts["revision"] = revision
-    if state is not None:
-        run = read_json(state / "run.json")
-        facts |= {key: run[key] for key in ("step", "epoch") if key in run}
-    elif here is not None and (here / "metrics.json").is_file():
-        known = read_json(here / "metrics.json")
-        facts |= {key: known[key] for key in ("step", "epoch") if key in known}
-    facts["sha256"] = _hashes(pipeline, here, state if weights == "raw" else None)
+    if of_hub:
+        facts["commit"] = folder.parents[len(PurePosixPath(subfolder).parts) - 1].name if subfolder else folder.name
+        records = _hub_records(str(model), facts["commit"], subfolder)
+    else:
+        records = [folder / name for name in _RECORDS] if state is None else [state / "run.json"]
+    for file in records:
+        known = read_json(file) if file.is_file() else {}
+        facts |= {key: known[key] for key in ("step", "epoch") if key in known and key not in facts}
+    facts["sha256"] = _raw_hashes(pipeline, state) if weights == "raw" and state is not None else weight_hashes(folder)
     pipeline.to(device)
     if fast:
         pipeline.optimize()
     judges = _judges(pipeline, state, recipe, device) if state is not None else {}
-    return Subject(facts["name"], pipeline, judges, facts, here)
+    return Subject(name, pipeline, judges, facts, folder)
+
+
+def _hub_records(repo_id: str, commit: str, subfolder: str | None) -> list[Path]:
+    """What a repository tells of its training, fetched; where it cannot be had, a warning says so."""
+    from cyclegan_hf.hub_download import RepoFiles
+    from cyclegan_hf.hub_errors import HubError
+
+    try:
+        found = RepoFiles(repo_id, revision=commit).find(
+            *(str(PurePosixPath(subfolder or "", name)) for name in _RECORDS)
+        )
+    except HubError as error:
+        logger.warning("%s: step and epoch are not known (%s)", repo_id, one_line(error, 200))
+        return []
+    return [found[name] for name in sorted(found)]  # metrics.json before training.json
 
 
 def _recipe(state: Path | None) -> dict[str, Any]:
@@ -121,7 +141,7 @@ def _recipe(state: Path | None) -> dict[str, Any]:
 
 
 def _load_raw(pipeline: CycleGANPipeline, state: Path) -> None:
-    for name in ("generator_a2b", "generator_b2a"):
+    for name in GENERATORS:
         generator, file = getattr(pipeline, name), state / f"{name}.safetensors"
         if generator is None:
             continue
@@ -131,16 +151,9 @@ def _load_raw(pipeline: CycleGANPipeline, state: Path) -> None:
             raise ValueError(f"{file}: expected the raw weights of `{name}` ({one_line(error, 200)})") from error
 
 
-def _hashes(pipeline: CycleGANPipeline, folder: Path | None, raw: Path | None) -> dict[str, str]:
-    """Of the weight files, where they lie here."""
-    found = {}
-    for name in ("generator_a2b", "generator_b2a"):
-        if getattr(pipeline, name) is None or folder is None:
-            continue
-        file = raw / f"{name}.safetensors" if raw else folder / name / "diffusion_pytorch_model.safetensors"
-        if file.is_file():
-            found[name] = file_hash(file)[:16]
-    return found
+def _raw_hashes(pipeline: CycleGANPipeline, state: Path) -> dict[str, str]:
+    there = [name for name in GENERATORS if getattr(pipeline, name) is not None]
+    return {name: file_hash(state / f"{name}.safetensors")[:16] for name in there}
 
 
 def _judges(

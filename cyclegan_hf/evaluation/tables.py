@@ -117,10 +117,12 @@ def protocol_line(protocol: dict[str, Any]) -> str:
     references = ", ".join(f"{domain.upper()} {entry['count']}" for domain, entry in protocol["reference"].items())
     sizes = sorted({f"{size[0]}×{size[1]}" for size in protocol["image_size"].values()})
     swd, network = protocol["swd"], protocol["feature_network"]
+    thinned = ", ".join(f"{name} {count}" for name, count in swd.get("patches_of_large_sets", {}).items())
+    patches = f"{swd['patches']} patches of 7×7 a picture{f' ({thinned})' if thinned else ''}"
     features = f"features of {network['name']} ({network['sha256'][:8]})" if network else "no feature network"
     return (
         f"Pictures: {counts}; compared with {references}; {' and '.join(sizes)} ({protocol['resize']}); 8 bits, "
-        f"{protocol['rounding']}. SWD: {swd['levels']} levels, {swd['patches']} patches of 7×7 a picture, "
+        f"{protocol['rounding']}. SWD: {swd['levels']} levels, {patches}, "
         f"{swd['projections']} projections, mean of {swd['repeats']} draws. Seed {protocol['seed']}; ± is half of the "
         f"central 68 % of {protocol['bootstrap']['resamples']} bootstrap resamples of the pictures; {features}."
     )

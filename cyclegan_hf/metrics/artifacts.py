@@ -100,10 +100,16 @@ def regular_pattern(images: torch.Tensor, translations: torch.Tensor) -> tuple[f
 
 def alike(images: torch.Tensor, translations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Both in the pictures' size, and in grey where only one has colours."""
-    if images.shape[1] != translations.shape[1]:
-        images, translations = luma(images), luma(translations)
+    images, translations = same_channels(images, translations)
     if images.shape[-2:] != translations.shape[-2:]:
         translations = F.interpolate(translations, images.shape[-2:], mode="bilinear", antialias=True)
+    return images, translations
+
+
+def same_channels(images: torch.Tensor, translations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both in grey where only one has colours; their sizes stay."""
+    if images.shape[1] != translations.shape[1]:
+        return luma(images), luma(translations)
     return images, translations
 
 

@@ -143,12 +143,17 @@ def kid_subset_size(n: int, m: int) -> int:
     return 1000 if fewest >= 1000 else max(2, fewest // 2)
 
 
+def inception_score_splits(n: int, splits: int = 10) -> int:
+    """In how many parts the Inception score takes `n` pictures: `splits`, or fewer, so that a part has two."""
+    return max(1, min(splits, n // 2))
+
+
 def inception_score(logits: torch.Tensor, splits: int = 10, seed: int = 0) -> tuple[float, float]:
     """Inception score: mean and standard deviation over `splits` parts of the shuffled pictures; higher is better.
 
     Args:
         logits (`torch.Tensor` of shape `(n, classes)`): The network's logits for each picture.
-        splits: Parts; 10 in the paper. Fewer than two pictures a part say nothing, so there are at most n / 2.
+        splits: Parts; 10 in the paper. See `inception_score_splits`.
         seed: Seed of the shuffle.
 
     Returns:
@@ -156,7 +161,7 @@ def inception_score(logits: torch.Tensor, splits: int = 10, seed: int = 0) -> tu
     """
     from torchmetrics.image.inception import InceptionScore
 
-    splits = max(1, min(splits, len(logits) // 2))
+    splits = inception_score_splits(len(logits), splits)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", UserWarning)  # that it keeps the features; and the deviation of a single part
         torch.manual_seed(seed)  # torchmetrics shuffles with torch's own random numbers

@@ -3,13 +3,12 @@
 import torch
 from torch.nn import functional as F
 
-from cyclegan_hf.luma import LUMA_WEIGHTS
+from cyclegan_hf.metrics.artifacts import luma
 
 
 SSIM_WINDOW = 11
 """Pixels of SSIM's Gaussian window, whose deviation is 1.5: the paper's."""
 
-_LUMA = torch.tensor(LUMA_WEIGHTS)
 _SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
 
 
@@ -19,7 +18,7 @@ def edge_agreement(images: torch.Tensor, translations: torch.Tensor) -> torch.Te
     Pearson's correlation, picture by picture, of the greyscale Sobel magnitudes averaged over 4×4 pixels.
 
     Args:
-        images (`torch.Tensor` of shape `(batch_size, 3, height, width)`): Pictures in [0, 1].
+        images (`torch.Tensor` of shape `(batch_size, 3 or 1, height, width)`): Pictures in [0, 1].
         translations (`torch.Tensor` of the same shape): Their translations.
 
     Returns:
@@ -62,7 +61,7 @@ def structural_similarity(images: torch.Tensor, others: torch.Tensor) -> torch.T
 
 
 def _sobel_magnitude(images: torch.Tensor) -> torch.Tensor:
-    """`(B, 3, H, W)` to the gradient's length, `(B, 1, H, W)`."""
-    grey = (images * _LUMA.to(images)[:, None, None]).sum(1, keepdim=True)
+    """`(B, 3 or 1, H, W)` to the gradient's length, `(B, 1, H, W)`."""
+    grey = luma(images)
     kernels = torch.stack([_SOBEL, _SOBEL.T])[:, None].to(images)
     return F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernels).square().sum(1, keepdim=True).sqrt()

@@ -7,6 +7,10 @@ from pathlib import Path
 import torch
 
 
+GENERATORS = ("generator_a2b", "generator_b2a")
+"""The parts of a pipeline that have weights."""
+
+
 def read_weights(path: str | Path, expected: str) -> dict[str, torch.Tensor]:
     """Tensors by name, from a file that torch saved.
 
@@ -32,3 +36,9 @@ def file_hash(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weight_hashes(folder: str | Path) -> dict[str, str]:
+    """The beginnings of the SHA-256 of a saved pipeline's generators, by their names; of those that there are."""
+    files = {name: Path(folder, name, "diffusion_pytorch_model.safetensors") for name in GENERATORS}
+    return {name: file_hash(file)[:16] for name, file in files.items() if file.is_file()}

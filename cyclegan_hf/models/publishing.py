@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Self
 
-from cyclegan_hf.hub_card import network_card, published_card
+from cyclegan_hf.hub_card import is_untouched, network_card, published_card
 from cyclegan_hf.hub_download import RepoFiles
 from cyclegan_hf.hub_upload import Published, Target, upload
 
@@ -31,7 +31,11 @@ class PushMixin:
         subfolder: str | None = None,
         license: str | None = None,
     ) -> Published:
-        """Pushes configuration, weights and a card to the Hub, as one commit. A card that is there stays.
+        """Pushes configuration, weights and a card to the Hub, as one commit.
+
+        What an earlier push left that belongs to other weights goes with it: variants, graphs, figures, and its card.
+        A card that somebody wrote or changed stays. With `variant`, the weights are one more form of those that are
+        there: all else stays.
 
         Args:
             repo_id: `"user/name"`; made where there is none.
@@ -42,7 +46,7 @@ class PushMixin:
             revision: branch, made where there is none; by default the main one.
             variant: part of the weight files' names, such as `"fp16"`.
             subfolder: where to inside the repository; without a card then.
-            license: as the Hub spells it, such as `"apache-2.0"`; for a new card.
+            license: as the Hub spells it, such as `"apache-2.0"`; for the card.
 
         Returns:
             [`Published`]: the address and the commit.
@@ -69,7 +73,8 @@ class PushMixin:
                 ),
                 files,
                 commit_message or f"Upload {type(self).__name__}",
-                keeps=["README.md"],
+                replaces=[] if variant else [prefix + pattern for pattern in self._replaced()],
+                keeps={"README.md": lambda card: bool(variant) or not is_untouched(card)},
             )
 
     def _card(self) -> str:
@@ -77,6 +82,10 @@ class PushMixin:
 
     def _marker(self) -> tuple[str, str]:
         return "config.json", f'"{type(self).__name__}"'
+
+    def _replaced(self) -> list[str]:
+        """Patterns of what an earlier push may have left that would not belong to these weights."""
+        return [WEIGHTS.format("*"), f"{WEIGHTS.format('*')}.index.json", "model.onnx"]
 
 
 class NetworkMixin(PushMixin):

@@ -105,10 +105,14 @@ def _fetch(
         if content.get(part) in (None, [None, None]):
             continue
         for file in ("config.json", weights_name(variant), *([GRAPH_NAME] if graphs else [])):
+            if file == GRAPH_NAME and files.is_known_to_lack(f"{prefix}{part}/{file}"):
+                continue
             try:
                 files.get(f"{prefix}{part}/{file}")
             except HubError as error:
-                if file != GRAPH_NAME or not isinstance(error.__cause__, RemoteEntryNotFoundError):
+                # Without a connection only the cache answers: where it has the weights and no graph, they will do.
+                missing = (RemoteEntryNotFoundError, LocalEntryNotFoundError)
+                if file != GRAPH_NAME or not isinstance(error.__cause__, missing):
                     raise
     return index.parent
 

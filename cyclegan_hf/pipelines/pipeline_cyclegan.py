@@ -19,6 +19,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
 from cyclegan_hf.hub_card import bare_facts, pipeline_card
+from cyclegan_hf.hub_layout import REPLACED
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
 from cyclegan_hf.models.publishing import PushMixin
 from cyclegan_hf.pipelines.folders import find_folder
@@ -302,6 +303,9 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
 
     def _marker(self) -> tuple[str, str]:
         return INDEX_NAME, f'"{type(self).__name__}"'
+
+    def _replaced(self) -> list[str]:
+        return REPLACED
 
     @property
     def _names(self) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from collections.abc import Iterable
@@ -233,10 +234,21 @@ def _open_onnx(path: Path, num_threads: int | None) -> tuple[Any, dict[str, str]
     return lambda sample: session.run(["translation"], {"sample": sample})[0], notes
 
 
-def _open_openvino(path: Path, num_threads: int | None) -> tuple[Any, dict[str, str]]:
+@functools.cache
+def openvino_core() -> Any:
+    """The process's `openvino.Core`, which must be the only one.
+
+    On processors with AMX, OpenVINO 2026.4 gives the thread that first compiles a model a signal stack of its own, and
+    with the core's end the one before. With two cores, ended in the order of their making, that is the other's, which
+    is no more: the next signal (Ctrl-C, a child's end) then ends the process without a word.
+    """
     import openvino
 
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def _open_openvino(path: Path, num_threads: int | None) -> tuple[Any, dict[str, str]]:
+    core = openvino_core()
     model = core.read_model(path)
     settings = {} if num_threads is None else {"INFERENCE_NUM_THREADS": num_threads}
     compiled = core.compile_model(model, "CPU", settings)

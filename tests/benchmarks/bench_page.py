@@ -225,11 +225,9 @@ def queue(visitors: int, seconds: float, model: str, folder: Path) -> None:
     fifth = max(1, len(memory) // 5)
     print(f"{visitors} visitors for {seconds:.0f} s: {len(tally.waits)} photos came back, {len(tally.lost)} were lost")
     print(f"  waited                               {spread(tally.waits)}")
-    print(
-        f"  memory: {statistics.median(memory[:fifth]):.3f} GiB in the first fifth of the time, "
-        f"{statistics.median(memory[-fifth:]):.3f} in the last, peak {peak:.3f}",
-        flush=True,
-    )
+    fifths = [memory[begin : begin + fifth] for begin in range(0, 5 * fifth, fifth)]
+    told = ", ".join(f"{statistics.median(part):.3f}" for part in fifths if part)
+    print(f"  memory, GiB in each fifth of the time {told}; peak {peak:.3f}", flush=True)
     for reason in sorted(set(tally.lost)):
         print(f"  lost: {reason}")
 

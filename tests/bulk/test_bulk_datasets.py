@@ -14,6 +14,9 @@ import pytest
 
 datasets = pytest.importorskip("datasets", reason="needs the extra `train`")
 
+import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
+
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.bulk_source import DatasetSource, Rows, is_hub_id  # noqa: E402
 from cyclegan_hf.cli import main  # noqa: E402
@@ -113,15 +116,14 @@ def test_what_is_done_is_not_done_again(table: Path, model: str, capsys: Any) ->
     assert main(command) == 2
     assert "error: out: holds shards of this translation already" in capsys.readouterr().err
     assert main([*command, "--existing", "skip"]) == 0
-    assert capsys.readouterr().out == "out: nothing to do\n"
+    assert capsys.readouterr().out == "out: nothing to do, 8 shards already there\n"
 
     first, last = (Path(f"out/data/train-00001-{number:05d}.parquet") for number in (0, 2))
     first.unlink()
     last.unlink()
-    Path("out/.done/00001").unlink()
     Path("out/data/.train-00001-00000.parquet.0a1b2c3d.tmp").write_bytes(b"half")
     assert main([*command, "--existing", "skip"]) == 0
-    assert capsys.readouterr().out == "out: 3 pictures translated, 2 shards written, 1 shard already there\n"
+    assert capsys.readouterr().out == "out: 3 pictures translated, 2 shards written, 6 shards already there\n"
     assert files_under("out") == whole
     assert main([*command, "--existing", "overwrite"]) == 0
     assert capsys.readouterr().out == "out: 14 pictures translated, 8 shards written\n"
@@ -232,15 +234,74 @@ def test_ids_on_the_hub() -> None:
 
 def test_rows_are_read_a_few_at_a_time_and_those_of_others_not_at_all(table: Path) -> None:
     rows = Rows(DatasetSource(place="table/*.parquet"), streaming=True)
-    done: set[str] = {"00000-00000"}
-    ended: list[str] = []
-    blocks = rows.blocks(4, Processes(rank=0, count=2), done.__contains__, ended.append)
+    progress = Progress("00000-00000")
+    blocks = rows.blocks(4, Processes(rank=0, count=2), progress)
     seen = {block.name: [(first, table["word"].to_pylist()) for first, table in block.tables] for block in blocks}
     assert seen == {
         "00000-00001": [(4, ["word 4"])],
         "00002-00000": [(0, ["word 10", "word 11", "word 12", "word 13"])],
     }
-    assert ended == ["00000", "00002"]
+    assert progress.skipped == ["00000-00000"]
+    assert progress.ended == {"00000": 2, "00002": 1}
+
+
+class Progress:
+    """Blocks that are there, and what is told of others."""
+
+    def __init__(self, *there: str, **known: int) -> None:
+        self.there, self.known = set(there), known
+        self.skipped: list[str] = []
+        self.ended: dict[str, int] = {}
+
+    def is_there(self, block: str) -> bool:
+        return block in self.there
+
+    def skip(self, block: str) -> None:
+        self.skipped.append(block)
+
+    def blocks_of(self, shard: str) -> int | None:
+        return self.known.get(shard)
+
+    def end(self, shard: str, blocks: int) -> None:
+        self.ended[shard] = blocks
+
+
+@pytest.mark.parametrize(("there", "translated"), [(3, []), (2, ["00001-00002"])])
+def test_a_shard_that_is_said_to_be_done_is_read_again_where_a_part_is_gone(
+    table: Path, there: int, translated: list[str]
+) -> None:
+    rows = Rows(DatasetSource(place="table/*.parquet"), streaming=True)
+    blocks = [f"00001-{number:05d}" for number in range(there)]
+    progress = Progress(*blocks, **{"00001": 3})
+    assert [block.name for block in rows.blocks(2, Processes(rank=1, count=2), progress)] == translated
+    assert progress.skipped == blocks
+    shared = Progress(*(f"{shard:05d}-{number:05d}" for shard in range(3) for number in range(3 - shard // 2)))
+    list(rows.blocks(2, Processes(rank=3, count=4), shared))
+    assert shared.skipped == []  # the blocks of the others are theirs to tell of
+    assert shared.ended == {f"{shard:05d}-3-of-4": 3 - shard // 2 for shard in range(3)}
+
+
+@pytest.mark.parametrize("flags", [[], ["--streaming"]])
+@pytest.mark.parametrize("kept_as", ["struct", "binary"])
+def test_parquet_that_does_not_say_which_columns_are_pictures(
+    table: Path, model: str, kept_as: str, flags: list[str]
+) -> None:
+    """As pandas, Spark or DuckDB write it: the pictures' files, and no word of `datasets`."""
+    raw = datasets.load_dataset("parquet", data_files="table/*.parquet", split="train")
+    raw = raw.cast_column("image", datasets.Image(decode=False))
+    files = [Path(row["image"]["path"]).read_bytes() if row["image"]["bytes"] is None else row["image"]["bytes"]
+             for row in raw]  # fmt: skip
+    cells: list[Any] = [{"bytes": file, "path": None} for file in files] if kept_as == "struct" else files
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()}) if kept_as == "struct" else pa.binary()
+    words = pa.array([f"word {index}" for index in range(14)])
+    pq.write_table(pa.table({"picture": pa.array(cells, kind), "word": words}), "plain.parquet")
+    command = ["translate", "plain.parquet", "--output", "out", "--model", model, "--write", "parquet", *flags]
+    assert main([*command, "--format", "png"]) == 0
+    after = datasets.load_dataset("out", split="train")
+    assert isinstance(after.features["picture"], datasets.Image)
+    assert after["word"] == words.to_pylist()
+    before = datasets.load_dataset("parquet", data_files="table/*.parquet", split="train")
+    assert opened(after, "picture") == [picture.tobytes() for picture in translated(before, model)]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The measuring: what is measured of what, and that it is the same however it is asked."""
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 from torch import nn
 
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator
-from cyclegan_hf.evaluation.describe import SetSettings, swd_repeats
+from cyclegan_hf.evaluation.describe import MOST_PATCHES, SetSettings, patches_of, swd_repeats
 from cyclegan_hf.evaluation.evaluator import Evaluator, Settings, as_tensors
+from cyclegan_hf.evaluation.protocol import protocol_of
+from cyclegan_hf.evaluation.tables import protocol_line
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.metrics.color import color_difference, mean_lab
@@ -160,10 +163,26 @@ def test_grey_and_colour_of_other_sizes(tmp_path: Path) -> None:
     inputs = pictures_in(tmp_path)
     fitted = inputs.read
     inputs.read = lambda path, key: fitted(path, key).resize((28, 28) if key == "a" else (32, 32))
-    scores = Evaluator(inputs, Settings(sets=SetSettings(resamples=5)))(pipe)
+    shapes = []
+
+    def look(images: torch.Tensor, translations: torch.Tensor) -> torch.Tensor:
+        shapes.append((tuple(images.shape), tuple(translations.shape)))
+        return images.mean((1, 2, 3))
+
+    scores = Evaluator(inputs, Settings(sets=SetSettings(resamples=5)), pair_measures={"lpips": look})(pipe)
     for way in ("a2b", "b2a"):
         assert {"swd", "gap_closed", "color_shift", "cycle_l1"} <= scores[way].figures.keys()
-        assert not {"ssim", "edge_agreement", "identity_l1"} & scores[way].figures.keys()
+        assert {"ssim", "edge_agreement", "lpips"} <= scores[way].figures.keys()
+        assert "identity_l1" not in scores[way].figures
+    assert shapes == [((3, 3, 28, 28), (3, 3, 32, 32)), ((3, 3, 32, 32), (3, 3, 28, 28))]
+    translation = torch.zeros(1, 3, 28, 28)
+    translation[..., 8:20, 8:20] = 0.8
+    figures = Evaluator(inputs, Settings())._pair_figures(translation[:, :1], translation)
+    assert figures["ssim"].item() == pytest.approx(1, abs=1e-5)  # grey, as a picture in colours that has none
+    assert figures["edge_agreement"].item() == pytest.approx(1, abs=1e-5)
+    larger = translation.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    figures = Evaluator(inputs, Settings())._pair_figures(translation[:, :1], larger)
+    assert figures["ssim"].item() > 0.9 and figures["edge_agreement"].item() > 0.95
 
 
 def test_tiny_pictures_have_no_swd(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -174,11 +193,22 @@ def test_tiny_pictures_have_no_swd(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert "diversity" in scores["a2b"].figures
 
 
-def test_a_feature_network_and_what_few_pictures_mean(two_domains: Path) -> None:
-    measured = evaluator(two_domains, network=TinyNetwork())
-    assert [line[:3] for line in measured.warnings()] == ["a2b", "b2a"]
-    assert "FID is biased upwards with 6 pictures, fewer than its 2048 features: go by KID" in measured.warnings()[0]
+def test_a_feature_network_and_what_few_pictures_mean(two_domains: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Wide(TinyNetwork):
+        """Of 3 features twelve."""
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            features, logits = super().forward(images)
+            return features.repeat(1, 4), logits
+
+    evaluator(two_domains, network=TinyNetwork())(pipeline())
+    assert "FID is biased" not in caplog.text  # six pictures, three features
+    measured = evaluator(two_domains, network=Wide())
     scores = measured(pipeline())["a2b"]
+    measured(pipeline())
+    assert [line[:3] for line in measured.warnings()] == ["a2b", "b2a"]
+    assert "FID is biased upwards with 6 pictures, fewer than its 12 features: go by KID" in measured.warnings()[0]
+    assert caplog.text.count("FID is biased") == 2  # each direction's, once
     assert scores.figures["gms"] == pytest.approx(math.sqrt(scores.figures["fid"] / scores.figures["inception_score"]))
     assert {"kid", "kid_std", "inception_score_std"} <= scores.figures.keys()
     assert {"fid", "kid", "inception_score", "gms"} <= scores.resampled.keys()
@@ -187,8 +217,8 @@ def test_a_feature_network_and_what_few_pictures_mean(two_domains: Path) -> None
 def test_one_picture_has_neither_fid_nor_diversity(tmp_path: Path) -> None:
     write_domains(tmp_path, count=1, size=48)
     measured = evaluator(tmp_path, network=TinyNetwork())
-    assert "FID and KID need 2 pictures of each kind, there is 1: they are left out" in measured.warnings()[0]
     scores = measured(pipeline())["a2b"]
+    assert "FID and KID need 2 pictures of each kind, there is 1: they are left out" in measured.warnings()[0]
     assert not {"fid", "kid", "inception_score", "gms", "diversity"} & scores.figures.keys()
     assert {"swd", "ssim", "cycle_l1"} <= scores.figures.keys()
 
@@ -230,6 +260,30 @@ def test_the_arithmetic_of_the_translations_is_not_that_of_the_figures(two_domai
     scores = measured(pipeline())
     assert set(seen) == {torch.float32}
     assert scores["a2b"].figures["swd"] != evaluator(two_domains)(pipeline())["a2b"].figures["swd"]
+
+
+@pytest.mark.parametrize(("pictures", "patches"), [(1, 128), (1024, 128), (1025, 127), (5000, 26), (10**6, 1)])
+def test_fewer_patches_are_taken_of_large_sets(pictures: int, patches: int) -> None:
+    assert patches_of(pictures) == patches
+    assert pictures * patches * swd_repeats(pictures) <= max(MOST_PATCHES, pictures)
+
+
+def test_a_large_sets_patches_are_told(two_domains: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = two_domains / "trainB"
+    for number in range(6):
+        shutil.copy(many / "000.png", many / f"more-{number}.png")
+    pipe = pipeline()
+    plain = evaluator(two_domains)
+    whole = plain(pipe)["a2b"].figures["swd"]
+    assert "patches_of_large_sets" not in protocol_of(plain, None, {}, {}, {})["swd"]
+    monkeypatch.setattr("cyclegan_hf.evaluation.describe.MOST_PATCHES", 6 * 128)
+    thinned = evaluator(two_domains)
+    scores = thinned(pipe)
+    protocol = protocol_of(thinned, None, {}, {}, {})
+    assert protocol["swd"]["patches_of_large_sets"] == {"reference b": 64}  # of twelve pictures; the others are six
+    assert thinned._targets["b"].patches(0, 0).shape[:2] == (12, 64)
+    assert scores["a2b"].figures["swd"] == pytest.approx(whole, rel=0.2)
+    assert "128 patches of 7×7 a picture (reference b 64)" in protocol_line(protocol)
 
 
 @pytest.mark.parametrize(("pictures", "repeats"), [(1, 4), (256, 4), (257, 3), (600, 1), (5000, 1)])

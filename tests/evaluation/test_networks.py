@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import socketserver
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,26 @@ def test_what_cannot_be_had_leaves_nothing_and_tells_the_ways_out(
     with pytest.raises(OSError, match=message) as error:
         published_weights(f"{address}/{file}", sha256)
     assert "give their file with `--inception FILE`, or go without with `--inception none`" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "answer", [b"welcome to the network, please log in\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhalf"]
+)
+def test_what_is_no_answer_tells_the_ways_out_too(cache: Path, answer: bytes) -> None:
+    class Odd(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Odd) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(
+            OSError, match=r"cannot be fetched from .* give their file with `--inception FILE`"
+        ) as error:
+            published_weights(f"http://127.0.0.1:{server.server_address[1]}/weights.pth", SHA256)
+        server.shutdown()
     assert "\n" not in str(error.value)
     assert list(cache.iterdir()) == []
 

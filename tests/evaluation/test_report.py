@@ -16,14 +16,17 @@ from PIL import Image
 from cyclegan_hf.evaluation.charts import chart
 from cyclegan_hf.evaluation.comparison import compare, spread
 from cyclegan_hf.evaluation.evaluator import Scores
-from cyclegan_hf.evaluation.figures import FIGURES, as_text, is_better
+from cyclegan_hf.evaluation.figures import FIGURES, FURTHER, as_text, is_better
 from cyclegan_hf.evaluation.gallery import Gallery, best_first
 from cyclegan_hf.evaluation.page import report_page
-from cyclegan_hf.evaluation.protocol import check_same, differences, protocol_of
+from cyclegan_hf.evaluation.protocol import check_same, differences, precision_of, protocol_of
 from cyclegan_hf.evaluation.report import check_output, document, put_in_place, read_report, write_report
 from cyclegan_hf.evaluation.run_logs import Curve, RunLogs, read_logs
 from cyclegan_hf.evaluation.tables import comparison_markdown, report_markdown
+from cyclegan_hf.hub_card import metrics_section
+from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER
 from tests.evaluation.tiny import NAMES, evaluator, pipeline
+from tests.metrics.test_inception import TinyNetwork
 from tests.testing_utils import write_domains
 
 
@@ -34,7 +37,9 @@ def made(folder: Path, seed: int = 0, gallery: Gallery | None = None, **model: A
     if gallery:
         gallery.thin(scores)
     facts = {"name": f"model-{seed}", "weights": "saved"} | model
-    protocol = protocol_of(measured, None, {}, facts, {"device": "cpu"}) | {"domains": NAMES}
+    protocol = protocol_of(measured, None, {}, facts, {"device": "cpu", "precision": precision_of(pipe)}) | {
+        "domains": NAMES
+    }
     return document(protocol, scores, measured.baselines(pipe), measured.warnings())
 
 
@@ -166,6 +171,7 @@ def test_a_difference_that_is_large_is_sure_and_one_of_equals_is_not(saved: Call
         (lambda p: p.update(feature_network={"name": "x", "sha256": "y"}), "feature_network: None against"),
         (lambda p: p["pictures"]["a"].update(fingerprint="other"), "pictures.a.fingerprint"),
         (lambda p: p.pop("resize"), "resize: own size against None"),
+        (lambda p: p["software"].update(precision="bfloat16"), "precision: float32 against bfloat16"),
     ],
 )
 def test_other_protocols_are_not_compared(saved: Callable[..., dict[str, Any]], change, message: str) -> None:
@@ -178,13 +184,31 @@ def test_other_protocols_are_not_compared(saved: Callable[..., dict[str, Any]], 
     assert "\n" not in str(error.value)
 
 
+def test_the_protocol_tells_what_was_done(tmp_path: Path) -> None:
+    write_domains(tmp_path, count=6, size=28)
+    measured, pipe = evaluator(tmp_path, network=TinyNetwork()), pipeline(directions=("a2b",))
+    fitted = measured.pictures.read
+    measured.pictures.read = lambda path, key: fitted(path, key).resize((28, 28) if key == "a" else (32, 32))
+    measured.directions = ["a2b"]
+    measured(pipe)
+    protocol = protocol_of(measured, {"name": "tiny", "sha256": "0"}, {}, {}, {"precision": precision_of(pipe)})
+    assert protocol["inception_score"]["splits"] == {"a2b": 3}  # six pictures, two a part
+    assert protocol["image_size"] == {"a": [28, 28], "b": [32, 32]}
+    assert (protocol["software"]["precision"], protocol["software"]["batch_size"]) == ("float32", 4)
+    assert protocol["software"]["threads"] == torch.get_num_threads()
+    pipe.optimize(dtype=torch.bfloat16)
+    assert precision_of(pipe) == "bfloat16"
+
+
 def test_other_software_is_said(saved: Callable[..., dict[str, Any]]) -> None:
     one = saved()
     other = json.loads(json.dumps(one))
     other["protocol"]["software"]["torch"] = "9.9"
+    other["protocol"]["software"]["batch_size"] = 8
     other["protocol"]["model"]["step"] = 5
     (note,) = compare({"one": one, "other": other})["notes"]
     assert "computed by different software (torch: " in note
+    assert "batch_size: 4 against 8" in note  # which changes last digits
     assert differences(one["protocol"], other["protocol"]) == []
     check_same({"one": one["protocol"], "other": other["protocol"]})
     with pytest.raises(ValueError, match=r"at least 2 reports, got 1|at least 2 reports to compare, got 1"):
@@ -207,7 +231,18 @@ def test_which_way_is_better() -> None:
         is_better("color_shift", 1, 2)
     assert best_first("ssim", [0.1, float("nan"), 0.9, 0.5]) == [2, 3, 0]
     assert best_first("cycle_l1", [0.1, 0.9, 0.5]) == [0, 2, 1]
-    assert all(figure.meaning.endswith(".") and figure.better for figure in FIGURES.values())
+    assert all(figure.meaning.endswith(".") and figure.better for figure in (FIGURES | FURTHER).values())
+    told = json.loads((PRETRAINED_FOLDER / "metrics.json").read_text())["a2b"]
+    assert {name for name, value in told.items() if isinstance(value, float)} <= (FIGURES | FURTHER).keys()
+
+
+def test_a_cards_table_says_which_way_is_better() -> None:
+    values = dict.fromkeys([*FIGURES, *FURTHER, "others"], 0.5)
+    table = metrics_section({"a2b": values}, "summer", "winter")
+    for name in ("swd ↓", "ssim ↑", "diversity → 1", "accuracy → ½", "noise_gain ↓", "pattern ↓", "inverted_tiles ↓"):
+        assert f"| {name} | 0.5 |" in table
+    for name in ("change", "color_shift", "others", "luma_correlation ↑", "cycle_growth → 1", "pattern_ratio ↓"):
+        assert f"| {name} | 0.5 |" in table
 
 
 def test_the_best_and_the_worst_stay_in_the_gallery(tmp_path: Path) -> None:
@@ -305,6 +340,19 @@ def test_the_page_of_a_run_shows_its_curves_tables_and_stages(
     assert "<th>accuracy summer</th>" in page
     assert "<td>chosen</td>" in page and "Chosen: the best by hand." in page
     assert page.count("<figcaption>") == len(read_logs(tmp_path).curves)
+
+
+def test_stages_curves_go_on_from_one_another(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_run(tmp_path / f"stage-{number}")
+    rows = [{"stage": number} for number in (1, 1, 2)]
+    (tmp_path / "history.json").write_text(json.dumps({"candidates": rows}), encoding="utf-8")
+    logs = read_logs(tmp_path)
+    (total,) = [curve for curve in logs.curves if curve.name == "total"]
+    assert total.lines["train"] == [(1, 9), (2, 4.5), (3, 3), (4, 9), (5, 4.5), (6, 3)]
+    assert [(line["step"], line["epoch"]) for line in logs.evaluations] == [(9, 3), (18, 6)]
+    (own,) = [curve for curve in read_logs(tmp_path / "stage-2").curves if curve.name == "total"]
+    assert own.lines["train"] == [(1, 9), (2, 4.5), (3, 3)]
 
 
 def test_a_chart_has_its_lines_inside() -> None:

@@ -130,7 +130,7 @@ def check_model(server: HubServer, folder: Path) -> None:
         "](grid-b2a.jpg)",
         "ResnetGenerator(block_out_channels=[4, 8], num_res_blocks=1), 2,939 parameters each",
         "| pictures | 3 of summer, 3 of winter |",
-        "licence: not stated",
+        "licence not stated",
         "| trained | 4 steps of 1 |",
         "Adam 0.0002",
         "| compute | 0.00 hours on 1 × ",

@@ -161,3 +161,37 @@ def test_the_trainer_streams_it(server: HubServer, cli: Any, client: Client, tmp
     server.requests.clear()
     assert "model_index.json" in client(train, str(tmp_path), "tester/fed")
     assert server.seen("GET", "/lfs/")
+
+
+BULK_REFUSALS = {
+    "not logged in": (None, "tester/bulk", "the Hub needs to know who writes: log in with `hf auth login`"),
+    "wrong token": ("hf_wrong", "tester/bulk", "the Hub does not know this token"),
+    "read-only token": ("read", "tester/bulk", "this token may not write to tester/bulk"),
+    "read-only token, and it is there": ("read", "tester/bulk-there", "this token may not write to tester/bulk-there"),
+    "somebody else's": ("write", "someone/bulk-there", "this token may not write to someone/bulk-there"),
+}
+
+
+@pytest.mark.parametrize("case", BULK_REFUSALS)
+def test_a_bulk_translation_is_refused_before_it_begins(
+    server: HubServer, cli: Any, two_domains: Path, model: Path, tmp_path: Path, case: str
+) -> None:
+    role, repo_id, words = BULK_REFUSALS[case]
+    for there in ("tester/bulk-there", "someone/bulk-there"):
+        server.add("dataset", there)
+    words_of_it = ["translate", two_domains / "trainA", "--model", model, "--output", "out", "--write", "parquet"]
+    code, output, errors = cli(*words_of_it, "--push-to-hub", repo_id, role=role)
+    complaint = errors.splitlines()[-1]  # after a bar: the data set is read first
+    assert (code, output) == (2, "") and complaint.startswith("error: ") and words in complaint
+    assert "Traceback" not in errors and not (tmp_path / "out").exists()
+
+
+def test_a_bulk_push_that_fails_says_how_to_go_on(server: HubServer, cli: Any, two_domains: Path, model: Path) -> None:
+    words = ["translate", two_domains / "trainA", "--model", model, "--output", "out", "--write", "parquet"]
+    words += ["--push-to-hub", "tester/bulk-late"]
+    server.fault("status", "/tester/bulk-late/commit/", status=403)
+    code, _, errors = cli(*words)
+    assert code == 2 and "error: The translation is complete in out, but could not be pushed: this token may" in errors
+    code, output, errors = cli(*words, "--existing", "skip")
+    assert (code, errors.count("error")) == (0, 0) and output.endswith("/datasets/tester/bulk-late\n")
+    assert any(name.endswith(".parquet") for name in server.files("dataset", "tester/bulk-late"))

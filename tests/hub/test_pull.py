@@ -284,3 +284,30 @@ def test_offline_and_alone(server: HubServer, client: Client, model: Path, tmp_p
     status, complaint = translate(**gone)  # half a minute of the client's retries
     assert status == 2 and complaint.count("\n") == 1
     assert "no connection to the Hub at http://127.0.0.1:9" in complaint and "HF_HUB_OFFLINE=1" in complaint
+
+
+WITHOUT_LINKS = """
+import sys
+from pathlib import Path
+from cyclegan_hf.hub_download import RepoFiles
+
+repo_id = sys.argv[1]
+for name in ("weights.safetensors", "config.json"):
+    path = RepoFiles(repo_id).get(name)
+    assert not path.is_symlink()
+    before = path.read_bytes()
+    path.write_bytes(bytes(255 - byte for byte in before))
+    assert RepoFiles(repo_id, local_files_only=True).get(name).read_bytes() != before  # nobody can know
+    assert RepoFiles(repo_id).get(name).read_bytes() == before, name
+    print(name, len(before))
+"""
+
+
+def test_a_cache_without_links_is_compared_with_the_hub(server: HubServer, tmp_path: Path) -> None:
+    server.add("model", "tester/no-links", {"weights.safetensors": b"weights" * 99, "config.json": b"{}"})
+    environment = server.environment(tmp_path / "home") | {"HF_HUB_DISABLE_SYMLINKS": "1"}
+    environment |= {"PYTHONPATH": str(Path(cyclegan_hf.__file__).parents[1])}
+    command = [sys.executable, "-c", WITHOUT_LINKS, "tester/no-links"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.returncode) == ("weights.safetensors 693\nconfig.json 2\n", 0), done.stderr
+    assert server.leaks == []

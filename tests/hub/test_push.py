@@ -1,8 +1,7 @@
-"""Pushes of pipelines and single networks, and what a push refuses."""
+"""Pushes by command, and what they refuse."""
 
 import json
 import random
-import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import cyclegan_hf
-from tests.hub.client import Client, load, make_pipeline, token
+from tests.hub.client import Client, load, make_pipeline
 from tests.hub_server import HubServer
 
 
@@ -269,62 +268,6 @@ def test_a_conflict_that_does_not_end_is_given_up(server: HubServer, cli: Any, m
     assert 2 < always.fired < 20
     assert added(server, "tester/conflicts") == {}
     always.times = 0
-
-
-def push_network(repo_id: str, role: str | None = None, **settings: Any) -> tuple[str, bool]:
-    """A generator that draws random weights; what its `push_to_hub` returns, and whether it came back."""
-    import torch
-
-    from cyclegan_hf import ResnetGenerator
-
-    torch.manual_seed(0)
-    generator = ResnetGenerator(block_out_channels=(4, 8), num_res_blocks=1)
-    with token(role or "hf_write"):
-        url = str(generator.push_to_hub(repo_id, **settings))
-        places = {key: settings[key] for key in ("revision", "variant", "subfolder") if key in settings}
-        loaded = ResnetGenerator.from_pretrained(repo_id, **places)
-    pairs = zip(generator.state_dict().values(), loaded.state_dict().values(), strict=True)
-    return url, all(torch.equal(*pair) for pair in pairs)
-
-
-def test_single_networks(server: HubServer, client: Client) -> None:
-    url, same = client(push_network, "tester/network", revision="trial", private=True, license="mit")
-    assert (url, same) == (f"{server.endpoint}/tester/network/tree/trial", True)
-    assert server.repos["models", "tester/network"].private
-    files = added(server, "tester/network", "trial")
-    assert set(files) == {"README.md", "config.json", WEIGHTS}
-    card = ModelCard(files["README.md"].decode())
-    assert (
-        card.data.license == "mit" and "from cyclegan_hf.models.generator_resnet import ResnetGenerator" in card.text
-    )
-    assert 'ResnetGenerator.from_pretrained("tester/network", revision="trial")' in card.text
-    assert "parameters" in card.text
-    assert client(push_network, "tester/network", subfolder="later/best", variant="ema")[1]
-    assert set(added(server, "tester/network")) == {
-        *("later/best/config.json", f"later/best/{WEIGHTS.replace('.', '.ema.')}")
-    }
-
-
-def push_from_python(folder: str, repo_id: str, **settings: Any) -> str:
-    from cyclegan_hf import CycleGANPipeline
-
-    return str(CycleGANPipeline.from_pretrained(folder).push_to_hub(repo_id, **settings))
-
-
-def test_a_pipelines_own_push(server: HubServer, client: Client, model: Path) -> None:
-    assert (
-        client(push_from_python, str(model), "tester/own", commit_message="By hand") == f"{server.endpoint}/tester/own"
-    )
-    files = added(server, "tester/own")
-    assert set(files) == PIPELINE | {"README.md"}
-    assert server.repos["models", "tester/own"].at("main").title == "By hand"
-    code = re.search(r"```python\n(.*?)```", files["README.md"].decode(), re.DOTALL)
-    assert code and 'CycleGANPipeline.from_pretrained("tester/own")' in code[1]
-    server.add("model", "tester/own", {"README.md": b"---\nlicense: mit\n---\n# Mine\n"})
-    client(push_from_python, str(model), "tester/own")
-    assert added(server, "tester/own")["README.md"].endswith(b"# Mine\n")  # a card that is there stays
-    client(push_from_python, str(model), "tester/own", revision="fp16", variant="fp16")
-    assert f"generator_a2b/{WEIGHTS.replace('.', '.fp16.')}" in added(server, "tester/own", "fp16")
 
 
 def test_discriminators_and_training_state_on_request(

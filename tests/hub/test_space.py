@@ -106,6 +106,8 @@ def test_the_wheel_is_the_library_with_its_page_and_always_the_same(tmp_path: Pa
     assert not any("__pycache__" in name for name in archive.namelist())
     metadata = archive.read(f"cyclegan_hf-{__version__}.dist-info/METADATA").decode()
     assert "Name: cyclegan_hf\n" in metadata and "Requires-Dist: diffusers" in metadata
+    licence = archive.read(f"cyclegan_hf-{__version__}.dist-info/licenses/LICENSE")
+    assert licence == (ROOT / "LICENSE").read_bytes() and b"Apache License" in licence
     assert archive.read("cyclegan_hf/space/app.py") == (ROOT / "space" / "app.py").read_bytes()
 
 

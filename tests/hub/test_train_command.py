@@ -20,11 +20,22 @@ PATIENCE = 300  # seconds, on a busy machine
 pytestmark = pytest.mark.slow
 
 
-def start(server: HubServer, folder: Path, role: str, *arguments: object) -> subprocess.Popen[str]:
+def start(
+    server: HubServer, folder: Path, role: str, *arguments: object, num_processes: int = 1
+) -> subprocess.Popen[str]:
     write_domains(folder / "domains", count=3, size=40)
     write_recipe(folder / "tiny.yaml")
-    environment = server.environment(folder / "home", role=role) | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "training" / "train.py"), "--recipe", "tiny.yaml", "--output-dir", "run"]
+    environment = server.environment(folder / "home", role=role) | {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "1"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
+    command = [
+        sys.executable,
+        *(launcher if num_processes > 1 else []),
+        str(ROOT / "training" / "train.py"),
+        "--recipe",
+        "tiny.yaml",
+        "--output-dir",
+        "run",
+    ]
     command += ["--data.a", "domains/trainA", "--data.b", "domains/trainB", "--push-to-hub", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=folder, env=environment, text=True, start_new_session=True, **pipes)
@@ -59,3 +70,34 @@ def test_a_run_that_is_asked_to_stop_waits_for_its_push(server: HubServer, tmp_p
     assert "Waiting for the push to tester/stopped.\n" in complaint and f"Pushed {saved.name}: " in complaint
     assert "last-checkpoint/training_state/run.json" in added(server, "tester/stopped")
     assert list((tmp_path / "run").glob(".push-*")) == []
+
+
+def test_a_run_that_ends_by_an_error_waits_for_its_push(server: HubServer, tmp_path: Path) -> None:
+    """Its loss is NaN at the second step, while the first one's checkpoint is on its way."""
+    settings = ["--hub-model-id", "tester/broken", "--hub-strategy", "all", "--checkpointing-steps", 1]
+    slow = server.fault("stall", "/tester/broken/commit/")
+    process = start(server, tmp_path, "write", *settings, "--optimizer.learning-rate", 1e30)
+    deadline = time.monotonic() + PATIENCE
+    while not slow.fired:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(5)  # for the second step
+    assert process.poll() is None
+    slow.released.set()
+    _, complaint = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1 and "Traceback" not in complaint
+    assert "The run has failed (" in complaint and "Waiting for the push to tester/broken.\n" in complaint
+    assert complaint.splitlines()[-1].startswith("error: ")
+    assert "checkpoint-1/training_state/run.json" in added(server, "tester/broken")
+
+
+def test_of_two_processes_one_pushes(server: HubServer, tmp_path: Path) -> None:
+    settings = ["--hub-model-id", "tester/two", "--hub-strategy", "all", "--max-train-steps", 2]
+    process = start(server, tmp_path, "write", *settings, "--checkpointing-steps", 1, num_processes=2)
+    _, complaint = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, complaint
+    commits = [commit.title for commit in server.repos["models", "tester/two"].commits.values()][1:]
+    assert commits == ["checkpoint-1", "checkpoint-2", "End of training"]
+    assert len(server.seen("POST", "/tester/two/commit/")) == 3
+    assert len(server.seen("POST", "/api/repos/create")) == 1 + 3  # at its start, and with each push
+    assert "2 process(es)" in complaint

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def publish(folder: str, settings: dict[str, Any], steps: list[int], wait: bool 
     """A publisher's life: checkpoints that are removed at once, and the end. What it said, and how it failed."""
     import shutil
 
+    from cyclegan_hf.hub_card import CardFacts, pipeline_card
     from training.hub_config import HubConfig
     from training.publishing import Publisher
 
@@ -43,6 +45,7 @@ def publish(folder: str, settings: dict[str, Any], steps: list[int], wait: bool 
         for step in steps:
             place = run / f"checkpoint-{step}"
             make_pipeline(str(place), seed=step)
+            (place / "README.md").write_text(pipeline_card(CardFacts(domain_a="summer", domain_b="winter")))
             (place / "training_state").mkdir()
             (place / "training_state" / "run.json").write_text("{}")
             publisher.checkpoint(place)
@@ -89,6 +92,9 @@ def test_strategies(
         inner = "last-checkpoint" if strategy == "checkpoint" else "checkpoint-1"
         assert first.files[weights].content == first.files[f"{inner}/{weights}"].content  # the root is the newest
         assert f"{inner}/training_state/run.json" in first.files
+        card = first.files[f"{inner}/README.md"].content.decode()
+        assert f'CycleGANPipeline.from_pretrained("{repo_id}", subfolder="{inner}")' in card
+    assert b"path/or/hub-id" not in b"".join(added(server, repo_id).values())
     assert added(server, repo_id)[weights] == (tmp_path / "run" / weights).read_bytes()
     assert list((tmp_path / "run").glob(".push-*")) == []
 
@@ -148,6 +154,54 @@ def test_a_hub_that_is_gone_costs_the_run_warnings(server: HubServer, client: Cl
     assert (tmp_path / "run" / "model_index.json").exists()
 
 
+def catch_up(folder: str, repo_id: str, strategy: str) -> list[str]:
+    """A publisher of a resumed run that finds checkpoints; what it said."""
+    from training.checkpointing import checkpoint_folders
+    from training.hub_config import HubConfig
+    from training.publishing import Publisher
+
+    log = Log()
+    logging.getLogger("training.publishing").addHandler(log)
+    logging.getLogger("training.publishing").setLevel(logging.INFO)
+    for step in (1, 2, 10):
+        place = Path(folder, f"checkpoint-{step}")
+        make_pipeline(str(place), seed=step)
+        (place / "training_state").mkdir(exist_ok=True)
+        (place / "training_state" / "run.json").write_text("{}")
+    settings = {"push_to_hub": True, "hub_model_id": repo_id, "hub_strategy": strategy}
+    publisher = Publisher(HubConfig(**settings), Path(folder), is_main=True)
+    publisher.open()
+    publisher.catch_up(checkpoint_folders(Path(folder)))
+    publisher.wait()
+    logging.getLogger("training.publishing").removeHandler(log)
+    return log.lines
+
+
+def test_a_resumed_run_pushes_the_checkpoints_that_the_hub_lacks(
+    server: HubServer, client: Client, tmp_path: Path
+) -> None:
+    server.add(
+        "model", "tester/catch-up", {"model_index.json": b'"CycleGANPipeline"', "checkpoint-2/model_index.json": b"{}"}
+    )
+    client(catch_up, str(tmp_path), "tester/catch-up", "checkpoint")
+    assert titles(server, "tester/catch-up") == ["Add files"]
+    server.fault("status", "/api/models/tester/catch-up/tree/", status=403)
+    assert "no earlier one is pushed" in client(catch_up, str(tmp_path), "tester/catch-up", "all")[0]
+    client(catch_up, str(tmp_path), "tester/catch-up", "all")
+    assert titles(server, "tester/catch-up") == ["Add files", "checkpoint-1", "checkpoint-10"]
+    assert list(tmp_path.glob(".push-*")) == []
+
+
+def test_a_token_that_may_only_read_is_refused_where_the_repo_is_there_already(
+    server: HubServer, client: Client, tmp_path: Path
+) -> None:
+    server.add("model", "tester/there", {"model_index.json": b'"CycleGANPipeline"'})
+    settings = {"push_to_hub": True, "hub_model_id": "tester/there"}
+    with pytest.raises(ClientError, match="may not write to tester/there"):
+        client(train, str(tmp_path), settings, "hf_read")
+    assert not (tmp_path / "run").exists()
+
+
 def train(folder: str, push: dict[str, Any] | None, hf_token: str = "hf_write") -> dict[str, bytes]:
     """A run in this process; all its weights at the end."""
     from training.trainer import Trainer
@@ -184,21 +238,43 @@ def test_a_refusal_is_said_before_the_training(server: HubServer, client: Client
     assert not (tmp_path / "run").exists()
 
 
-def card_of(dataset: str) -> str:
+def data_rows(a: str, b: str, variables: dict[str, str], times: int = 1) -> list[str]:
+    """The row "data" of as many cards of one run."""
     from tests.training.test_card import FACTS
     from tests.training.tiny import DISCRIMINATOR, GENERATOR
     from training.card import model_card
     from training.config import TrainConfig
+    from training.origins import Origins
 
+    os.environ.update(variables)
     config = TrainConfig(generator=GENERATOR, discriminator=DISCRIMINATOR)
-    config.data.a = config.data.b = dataset
-    return model_card(config, FACTS, {"a": 1, "b": 2})
+    config.data.a, config.data.b = a, b
+    origins = Origins(config)
+    cards = [model_card(config, FACTS, {"a": 1, "b": 2}, None, origins) for _ in range(times)]
+    return [line for card in cards for line in card.splitlines() if line.startswith("| data |")]
 
 
-def test_the_card_tells_the_data_sets_licence(server: HubServer, client: Client) -> None:
-    server.add("dataset", "tester/licensed", {"README.md": b"---\nlicense: cc-by-4.0\n---\n"})
-    assert "| data | tester/licensed; licence: cc-by-4.0 |" in client(card_of, "tester/licensed")
-    assert "| data | tester/unknown-data; licence: not stated |" in client(card_of, "tester/unknown-data")
+def test_the_card_tells_each_data_sets_licence(server: HubServer, client: Client) -> None:
+    for name, licence in (("cc0", b"cc0-1.0"), ("nc", b"cc-by-nc-4.0")):
+        server.add("dataset", f"tester/{name}", {"README.md": b"---\nlicense: %s\n---\n" % licence})
+    expected = "| data | tester/cc0 (cc0-1.0), tester/nc (cc-by-nc-4.0) |"
+    assert client(data_rows, "tester/cc0", "tester/nc", {}) == [expected]
+    unknown = "| data | tester/cc0 (cc0-1.0), tester/unknown-data (licence not stated) |"
+    assert client(data_rows, "tester/cc0", "tester/unknown-data", {}) == [unknown]
+
+
+def test_a_licence_is_asked_for_again_and_with_the_sources_own_token(server: HubServer, client: Client) -> None:
+    card = {"README.md": b"---\nlicense: mit\n---\n"}
+    server.add("dataset", "tester/busy-data", card)
+    server.fault("status", "/api/datasets/tester/busy-data")
+    rows = client(data_rows, "tester/busy-data", "tester/busy-data", {}, times=3)
+    assert [row.split("(")[1] for row in rows] == ["licence not stated) |", "mit) |", "mit) |"]
+    assert len(server.seen("GET", "/api/datasets/tester/busy-data")) == 2  # an answer is kept
+    server.add("dataset", "tester/own-token", card)
+    place = "tester/own-token,token=OTHER_TOKEN"
+    assert "(mit)" in client(data_rows, place, place, {"OTHER_TOKEN": "hf_read"})[0]
+    asked = server.seen("GET", "/api/datasets/tester/own-token")
+    assert [request.headers["authorization"] for request in asked] == ["Bearer hf_read"]
 
 
 def train_stages(folder: str, hub: dict[str, Any]) -> None:

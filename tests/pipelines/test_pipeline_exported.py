@@ -93,6 +93,29 @@ print(code, sorted({{"torch", "diffusers", "huggingface_hub"}} & sys.modules.key
         assert picture.size == (32, 32)
 
 
+def test_a_signal_after_openvinos_models_are_gone_ends_nothing() -> None:
+    pytest.importorskip("openvino", reason="needs openvino, of the extra `export`")
+    script = """
+import os
+import signal
+from cyclegan_hf import CycleGANPipeline
+from PIL import Image
+
+heard = []
+signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+pipes = [CycleGANPipeline.from_pretrained(backend="openvino") for _ in range(2)]
+for pipe in pipes:
+    pipe(Image.new("RGB", (64, 64)))
+del pipe
+while pipes:
+    del pipes[0]  # the first one ends first: where each has its own signal stack, the wrong one is put back
+os.kill(os.getpid(), signal.SIGUSR1)
+print(heard == [signal.SIGUSR1])
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr
+
+
 def test_what_is_missing_or_wrong_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`backend` must be one of torch, onnx, openvino; got 'tpu'"):
         CycleGANPipeline.from_pretrained(folder, backend="tpu")

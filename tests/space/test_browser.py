@@ -1,162 +1,21 @@
 """The page without a server, in a real browser: it must give what the library gives."""
 
-import contextlib
-import functools
-import http.server
-import io
 import json
-import shutil
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator, UnetGenerator
 from tests.chromium import PATIENCE
 from tests.hub.test_pull import files_of
 from tests.hub_server import HubServer
-from tests.space.conftest import ROOT
+from tests.space.static_page import CORE, TOLERANCE, build, expected, put, served, translated
+from tests.space.test_page import png
 from tests.testing_utils import make_picture, noise
-
-
-BUILD = ROOT / "space" / "browser" / "build.py"
-CORE = 512  # pixels of a piece, as in `worker.js`
-TOLERANCE = 1  # of 255: two runtimes may round a value to either side
-
-
-def build(
-    output: Path, model: Path | str, node_modules: Path, *more: str, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, BUILD, "--output", output, "--model", model, "--node-modules", node_modules, *more]
-    return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE, check=False, env=env
-    )
-
-
-@pytest.fixture(scope="module")
-def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ONNX Runtime for browsers, as npm installs it."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm, which builds the page for browsers, is not installed")
-    folder = tmp_path_factory.mktemp("npm")
-    for name in ("package.json", "package-lock.json", ".npmrc"):
-        shutil.copy(BUILD.parent / name, folder)
-    ended = subprocess.run([npm, "ci"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    if ended.returncode:
-        pytest.skip(f"npm cannot fetch onnxruntime-web: {ended.stderr.strip().splitlines()[-1:]}")
-    return folder / "node_modules"
-
-
-@pytest.fixture(scope="module")
-def light_pipeline() -> CycleGANPipeline:
-    """Without norms, so that large photos go through in pieces. Large weights: small ones would hide the seams."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        generators = [
-            ResnetGenerator(
-                block_out_channels=(8, 16), num_res_blocks=2, norm_type="none", upsample_type="resize_conv"
-            )
-            for _ in range(2)
-        ]
-        for generator in generators:
-            for parameter in generator.parameters():
-                torch.nn.init.normal_(parameter, std=0.1)
-    return CycleGANPipeline(*generators, domain_a="summer", domain_b="late_winter").to(dtype=torch.float16)
-
-
-@pytest.fixture(scope="module")
-def site(light_pipeline: CycleGANPipeline, node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built page."""
-    pytest.importorskip("onnxruntime", reason="exporting graphs needs the extra `export`")
-    pytest.importorskip("onnxscript", reason="exporting graphs needs the extra `export`")
-    folder = tmp_path_factory.mktemp("site")
-    light_pipeline.save_pretrained(folder / "model")
-    ended = build(folder / "page", folder / "model", node_modules)
-    assert ended.returncode == 0, ended.stderr
-    return folder / "page"
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def served(site: Path) -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(site)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def site_address(site: Path) -> Iterator[str]:
-    """Where any web server would have the page."""
-    with served(site) as url:
-        yield url
-
-
-@pytest.fixture
-def open_site(browser: Any, site_address: str) -> Iterator[Callable[..., Any]]:
-    """Opens the page for a new visitor; it must ask no other address, and report no error."""
-    foreign: list[str] = []
-    faults: list[str] = []
-    contexts = []
-
-    def open_page(**options: Any) -> Any:
-        context = browser.new_context(**options)
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE * 1000)
-        context.on("request", lambda request: foreign.append(request.url))
-        page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.goto(site_address)
-        page.locator("#directions input").first.wait_for()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert faults == []
-    assert [url for url in foreign if not url.startswith((site_address, "blob:", "data:"))] == []
-
-
-def put(page: Any, content: bytes, name: str = "meadow.png", kind: str = "image/png") -> None:
-    page.locator("#file").set_input_files({"name": name, "mimeType": kind, "buffer": content})
-
-
-def png(picture: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
-
-
-def translated(page: Any) -> tuple[str, np.ndarray]:
-    """Presses the button; returns the download's name and pixels."""
-    page.locator("#translate").click()
-    page.locator("#result").wait_for()
-    with page.expect_download() as event:
-        page.locator("#download").click()
-    with Image.open(event.value.path()) as picture:
-        return event.value.suggested_filename, np.asarray(picture.convert("RGB")).astype(int)
-
-
-def expected(pipeline: CycleGANPipeline, picture: Image.Image, direction: str) -> np.ndarray:
-    whole = pipeline.__class__(
-        *(part.float() for part in (pipeline.generator_a2b, pipeline.generator_b2a)), domain_a="a", domain_b="b"
-    )
-    return np.asarray(whole(picture, direction=direction).images[0]).astype(int)
 
 
 def test_both_directions_are_the_librarys(open_site: Callable[..., Any], light_pipeline: CycleGANPipeline) -> None:

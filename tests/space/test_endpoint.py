@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -169,6 +170,69 @@ def test_a_model_of_one_direction_and_what_is_left_when_the_page_ends(tmp_path: 
             call(client, tmp_path / "in.png", direction="a2b")
         assert len(list(tmp_path.glob("cyclegan-hf-page-*"))) == 1
     assert list(tmp_path.glob("cyclegan-hf-page-*")) == []
+
+
+@pytest.mark.slow
+def test_nothing_is_kept_after_its_time(tmp_path: Path, pipeline: CycleGANPipeline) -> None:
+    pipeline.save_pretrained(tmp_path / "model")
+    photos = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, photo in enumerate(photos):
+        make_picture("A", number, 64).save(photo)
+    with serve(tmp_path / "model", tmp_path, {"SWEEP_SECONDS": 1, "KEEP_SECONDS": 20}) as address:
+        deadline = time.monotonic() + PATIENCE
+        while "model: torch on cpu" not in (tmp_path / "page.log").read_text():  # loading takes longer than is kept
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        client = gradio_client.Client(address, verbose=False, download_files=tmp_path / "downloads")
+        files = [gradio_client.handle_file(photo) for photo in photos]
+        archive, report = client.predict(
+            files=files, direction="a2b", long_side="512", model="model", api_name="/translate_batch"
+        )
+        assert report == "3 of 3 translated." and Path(archive).is_file()
+        (page,) = tmp_path.glob("cyclegan-hf-page-*")
+        shipped = {path.name for path in (ROOT / "space/examples").glob("*/*.jpg")}
+        deadline = time.monotonic() + PATIENCE
+
+        def kept() -> list[Path]:
+            return [path for path in page.glob("uploads/**/*") if path.is_file() and path.name not in shipped]
+
+        assert sorted(path.suffix for path in kept()) == [".png"] * 3 + [".zip"]  # no previews that nobody sees
+        while kept() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert kept() == []
+        assert {path.name for path in page.glob("uploads/**/*.jpg")} == shipped
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a lock of this kind is POSIX's")
+def test_the_next_page_removes_what_a_killed_one_left_and_no_other(tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "CYCLEGAN_MODEL": str(tmp_path / "nothing")}
+    code = (
+        "import sys; sys.path.insert(0, 'space'); import settings; (settings.UPLOADS / 'photo.png').touch(); "
+        "print(settings.UPLOADS, flush=True); sys.stdin.read()"
+    )
+    pages = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    killed, alive = (Path(page.stdout.readline().decode().strip()) / "photo.png" for page in pages)
+    pages[0].kill()
+    pages[0].communicate()
+    elsewhere = tmp_path / "elsewhere/uploads"
+    elsewhere.mkdir(parents=True)
+    (elsewhere.parent / "alive").touch()
+    (tmp_path / "cyclegan-hf-page-link").symlink_to(elsewhere.parent)
+    (tmp_path / "cyclegan-hf-page-new").mkdir()  # one that is just being made
+    assert killed.is_file() and alive.is_file()
+    subprocess.run([sys.executable, "space/app.py"], cwd=ROOT, env=environment, capture_output=True, timeout=PATIENCE)
+    assert sorted(path.name for path in tmp_path.glob("cyclegan-hf-page-*")) == sorted(
+        [alive.parents[1].name, "cyclegan-hf-page-link", "cyclegan-hf-page-new"]
+    )
+    assert alive.is_file() and elsewhere.is_dir()
+    pages[1].communicate()
+    assert not alive.parents[1].exists()
 
 
 def test_without_weights_the_page_ends_with_one_line(tmp_path: Path) -> None:

@@ -34,16 +34,22 @@ def pins(path: Path) -> dict[str, str]:
     return {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in lines if line)}
 
 
-def test_the_front_matter_is_what_the_hub_documents() -> None:
-    _, block, text = (SPACE / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+@pytest.mark.parametrize("folder", [SPACE, SPACE / "browser"], ids=["gradio", "static"])
+def test_the_front_matter_is_what_the_hub_documents(folder: Path) -> None:
+    _, block, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     settings = yaml.safe_load(block)
     assert set(settings) <= KEYS
     assert {settings["colorFrom"], settings["colorTo"]} <= COLOURS
+    assert settings["title"] and settings["license"] == "apache-2.0"
     assert len(settings["short_description"]) <= 60
-    assert (settings["sdk"], settings["sdk_version"]) == ("gradio", pins(ROOT / "constraints.txt")["gradio"])
-    assert re.fullmatch(r"3\.\d+(\.\d+)?", settings["python_version"])
-    assert (SPACE / settings["app_file"]).is_file()
-    assert 'api_name="/translate"' in text
+    assert (folder / settings["app_file"]).is_file()
+    if folder == SPACE:
+        assert (settings["sdk"], settings["sdk_version"]) == ("gradio", pins(ROOT / "constraints.txt")["gradio"])
+        assert re.fullmatch(r"3\.\d+(\.\d+)?", settings["python_version"])
+        assert 'api_name="/translate"' in text
+    else:
+        assert settings["sdk"] == "static"
+        assert not {"sdk_version", "python_version"} & set(settings)  # of Spaces with a server
 
 
 def test_the_requirements_are_the_librarys_at_tested_versions() -> None:

@@ -104,6 +104,34 @@ def test_what_a_visitor_may_not_name(page: Any, hub: tuple[HubServer, Path], nam
     assert "tester/seasons" in page.locator("#facts").inner_text()  # the one before is still the one
 
 
+def test_of_a_visitors_model_the_weights_are_read_and_never_a_graph_and_nothing_large(
+    hub: tuple[HubServer, Path], tmp_path: Path
+) -> None:
+    gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed")
+    server, home = hub
+    files = files_of(home / "zebra2horse")
+    weights = sum(len(content) for name, content in files.items() if name.startswith("generator_"))
+    graphs = {"generator_b2a/model.onnx": b"a program of strangers"}
+    server.add("model", "tester/graphs", files | graphs)
+    server.add("model", "tester/large", files | {"generator_b2a/other.bin": bytes(1000)})
+    server.add("model", "tester/wordy", files | {"README.md": b"words " * 200_000})
+    picture = make_picture("A", 5, (64, 48))
+    picture.save(tmp_path / "in.png")
+    environment = server.environment(tmp_path / "cache", role=None) | {"CYCLEGAN_ANY_MODEL": "1"}
+    with serve(home / "seasons", tmp_path, {"MAX_WEIGHTS": weights + 100}, **environment) as url:
+        client = gradio_client.Client(url, verbose=False, download_files=tmp_path / "downloads")
+        photo = gradio_client.handle_file(tmp_path / "in.png")
+        for name in ("large", "wordy"):
+            with pytest.raises(gradio_client.exceptions.AppError, match="This model is too large"):
+                client.predict(photo=photo, direction="b2a", model=f"tester/{name}", api_name="/translate")
+            assert not server.seen("GET", f"tester/{name}/.*(safetensors|README)")
+        path = client.predict(photo=photo, direction="b2a", model="tester/graphs", api_name="/translate")
+    expected = CycleGANPipeline.from_pretrained(home / "zebra2horse").optimize()(picture, direction="b2a").images[0]
+    with Image.open(path) as result:
+        assert_same_picture(result.copy(), expected)
+    assert server.seen("GET", "tester/graphs/.*safetensors") and not server.seen("GET", "tester/graphs/.*onnx")
+
+
 def test_an_official_checkpoint_of_the_owner_is_used_and_explained(page: Any, hub: tuple[HubServer, Path]) -> None:
     page.locator("#model input").click()
     page.get_by_role("option", name="tester/apple2orange").click()

@@ -1,5 +1,6 @@
 """The models of the page: who may use which, what stays loaded, and that large photos have no seams."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,22 @@ def test_a_free_field_takes_ids_and_no_folders(
         shelf._admit(name)
 
 
+def test_graphs_are_the_owners_alone(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    page, uploads = page_module("shelf"), page_module("uploads")
+    folder, photo = save(tmp_path / "one"), Image.fromarray(noise(32, 32))
+    for name in ("generator_a2b", "generator_b2a"):
+        (folder / name / "model.onnx").write_bytes(b"a program of strangers")
+    shelf = page.Shelf([str(folder)], budget=10**9)
+    assert shelf.first.has_graphs
+    with pytest.raises(uploads.Refusal, match="The translation failed"):  # the owner's graphs are read
+        shelf.translate(shelf.first, [photo], "a2b")
+    visitors = page_module("checkpoints").Checkpoint.look_up("user/name", str(folder))
+    ((found,),) = shelf.translate(visitors, [photo], "a2b")
+    expected = CycleGANPipeline.from_pretrained(folder).optimize()(photo).images[0]
+    assert np.abs(np.asarray(found, int) - np.asarray(expected, int)).max() <= 1
+
+
 def test_the_oldest_model_goes_when_memory_is_short(shelf: Any) -> None:
     photo = Image.fromarray(noise(32, 32))
     assert shelf.loaded == []
@@ -83,14 +100,22 @@ def test_another_class_than_a_generator_is_refused(tmp_path: Path) -> None:
         page_module("shelf").Shelf([str(tmp_path / "one")], budget=0)
 
 
-@pytest.mark.parametrize(("key", "value"), [("num_res_blocks", "100000"), ("num_res_blocks", "50")])
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("num_res_blocks", 100_000, "out of range"),
+        ("num_res_blocks", 1e5, "out of range"),
+        ("num_res_blocks", 50, "of a larger network"),
+        ("block_out_channels", [4] * 300, "out of range"),
+    ],
+)
 def test_settings_of_a_larger_network_than_its_weights_are_seen_before_it_is_built(
-    tmp_path: Path, key: str, value: str
+    tmp_path: Path, key: str, value: Any, words: str
 ) -> None:
     config = save(tmp_path / "one") / "generator_a2b/config.json"
-    config.write_text(config.read_text().replace(f'"{key}": 1', f'"{key}": {value}'))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {key: value}))
     checkpoint = page_module("checkpoints").Checkpoint.look_up("one", str(tmp_path / "one"))
-    with pytest.raises(ValueError, match="settings"):
+    with pytest.raises(ValueError, match=f"settings {words}"):
         checkpoint.check_sizes()
 
 

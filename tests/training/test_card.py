@@ -1,5 +1,6 @@
 """The card of a trained model: what it says, and what it must not."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from huggingface_hub import ModelCard
 from tests.training.tiny import DISCRIMINATOR, GENERATOR
 from training.card import model_card
 from training.config import TrainConfig
+from training.origins import Origins
 
 
 FACTS = {
@@ -29,7 +31,7 @@ def card(tmp_path: Path, warm_start: str | None = None, **data: str) -> ModelCar
     for name, value in {"domain_a": "summer", "domain_b": "winter", **data}.items():
         setattr(config.data, name, value)
     path = tmp_path / "README.md"
-    path.write_text(model_card(config, FACTS, {"a": 12, "b": 34}), encoding="utf-8")
+    path.write_text(model_card(config, FACTS, {"a": 12, "b": 34}, None, Origins(config)), encoding="utf-8")
     return ModelCard.load(path)
 
 
@@ -44,7 +46,7 @@ def test_licences_parameters_and_hardware(tmp_path: Path) -> None:
     config = TrainConfig(generator=GENERATOR, discriminator=DISCRIMINATOR)
     config.hub.hub_license, config.hub.hub_data_license = "mit", "cc0-1.0"
     facts = FACTS | {"hardware": "Abacus 3", "parameters": {"generator_a2b": 2939, "discriminator_b": 577}}
-    found = ModelCard(model_card(config, facts, {"a": 1200, "b": 34}))
+    found = ModelCard(model_card(config, facts, {"a": 1200, "b": 34}, None, Origins(config)))
     assert found.data.license == "mit"
     for fact in ("licence: cc0-1.0", "on 1 × Abacus 3 (2 threads)", "2,939 parameters each", "577 parameters each"):
         assert fact in found.text
@@ -61,7 +63,8 @@ def test_licences_parameters_and_hardware(tmp_path: Path) -> None:
 )
 def test_known_failures_are_told(signals: dict[str, str] | None, words: str) -> None:
     config = TrainConfig(generator=GENERATOR, discriminator=DISCRIMINATOR)
-    assert words in model_card(config, FACTS, {"a": 1, "b": 1}, signals).split("## Limits")[1]
+    text = model_card(config, FACTS, {"a": 1, "b": 1}, signals, Origins(config))
+    assert words in text.split("## Limits")[1]
 
 
 def test_no_licence_is_made_up_and_the_place_for_it_is_shown(tmp_path: Path) -> None:
@@ -89,3 +92,18 @@ def test_folders_of_this_machine_are_not(tmp_path: Path, monkeypatch: pytest.Mon
     found = card(tmp_path, warm_start=place, a=place, b="photos")
     assert {"datasets", "base_model"}.isdisjoint(found.data.to_dict())
     assert place not in found.content
+
+
+def test_a_folder_that_is_removed_while_the_run_goes_on_is_no_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("old/run", "old/photos"):
+        Path(name).mkdir(parents=True)
+    config = TrainConfig(generator=GENERATOR, discriminator=DISCRIMINATOR)
+    config.run.warm_start, config.data.a, config.data.b = "old/run", "old/photos", ["u/n,column=a", "u/n,column=b"]
+    origins = Origins(config)
+    shutil.rmtree("old")
+    found = ModelCard(model_card(config, FACTS, {"a": 1, "b": 1}, None, origins))
+    assert found.data.base_model is None and found.data.datasets == ["u/n"]
+    assert "old/" not in found.content and "u/n (licence not stated), folders of the author (licence" in found.text

@@ -209,6 +209,23 @@ def test_a_run_that_is_asked_to_stop_saves_its_step_and_goes_on(task: Path, numb
         assert files[0].read_bytes() == files[1].read_bytes(), name
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "number"), [(ONE_PROCESS, 15), (ONE_PROCESS, 9), (TWO_PROCESSES, 15)])
+def test_a_signal_that_only_the_launcher_gets_saves_the_run(task: Path, command: list[str], number: int) -> None:
+    options = ["--validation-steps", 0, "--max-train-steps", 10**6, "--checkpointing-steps", 10**6]
+    process = start(command, task, "--recipe", "tiny.yaml", *data_flags(task), "--output-dir", "run", *options)
+    wait_for(lambda: (task / "run" / "log.jsonl").exists() and logged_steps_now(task / "run") >= 3, process)
+    process.send_signal(number)
+    _, complaint = process.communicate(timeout=PATIENCE)  # until the trainer, too, has closed its end of the pipe
+    assert process.returncode != 0
+    (saved,) = (task / "run").glob("checkpoint-*")
+    step = int(saved.name.removeprefix("checkpoint-"))
+    assert f"Stopped at step {step} of 1000000, which is saved: go on with `--resume-from-checkpoint latest`." in (
+        complaint
+    )
+    assert logged_steps(task / "run") == list(range(1, step + 1))
+
+
 def test_help_shows_an_example(tmp_path: Path) -> None:
     process = start(PLAIN, tmp_path, "--help")
     text, _ = process.communicate(timeout=PATIENCE)

@@ -138,7 +138,15 @@ def test_scores_in_training_are_those_of_the_command(tmp_path: Path) -> None:
         for name in ("swd", "gap_closed", "ssim", "color_distance", "diversity"):
             assert in_training[way][name] == pytest.approx(by_command[way][name], rel=1e-6), name
     assert by_command["protocol"]["model"]["step"] == 2
-    assert in_training["protocol"]["swd"]["repeats"] == by_command["protocol"]["swd"]["repeats"]
+    protocols = [document["protocol"] for document in (in_training, by_command)]
+    for part in ("pictures", "reference", "image_size", "swd", "software", "seed", "domains", "feature_network"):
+        assert protocols[0][part] == protocols[1][part], part
+    assert protocols[0]["model"] == {key: value for key, value in protocols[1]["model"].items() if key != "name"}
+    assert set(in_training["spread"]["a2b"]) == {*in_training["a2b"], "swd"} - {"kid_std"}
+    assert in_training["spread"]["a2b"]["swd"] > 0
+    assert in_training["protocol"]["bootstrap"]["resamples"] == 100
+    best = json.loads((run / "best" / "metrics.json").read_text())
+    assert best["protocol"]["model"]["sha256"] == in_training["protocol"]["model"]["sha256"]  # evaluated once
 
 
 def test_looking_changes_nothing(tmp_path: Path) -> None:
@@ -211,6 +219,8 @@ def test_gms_with_a_feature_network(tmp_path: Path) -> None:
     for way in ("a2b", "b2a"):
         assert best[way]["gms"] == pytest.approx((best[way]["fid"] / best[way]["inception_score"]) ** 0.5)
     assert best["gms"] == (best["a2b"]["gms"] + best["b2a"]["gms"]) / 2
+    assert best["spread"]["a2b"]["gms"] > 0
+    assert best["protocol"]["inception_score"]["splits"] == {"a2b": 1, "b2a": 1}  # three pictures
     assert "tiny.pt" not in (tmp_path / "run" / "recipe.yaml").read_text()
 
 
@@ -277,3 +287,13 @@ def test_an_unreadable_picture_is_left_out(tmp_path: Path, caplog: pytest.LogCap
         scores = Evaluator(config, load_sources(config.data))(pipe)
     assert scores["swd"] > 0
     assert "Left out of the evaluation: " in caplog.text
+
+
+def test_what_the_figures_suffer_from_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    network = save_network(tmp_path / "tiny.pt")
+    evaluation = {"epochs": 1, "metric": "gms", "inception": str(network), "num_images": 2}
+    config = with_test_pictures(tmp_path, evaluation=evaluation)
+    evaluator, pipe = Evaluator(config, load_sources(config.data)), Trainer(config).pipeline()
+    for _ in range(2):
+        evaluator(pipe)
+    assert caplog.text.count("a2b: FID is biased upwards with 2 pictures, fewer than its 3 features: go by KID") == 1

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.hub.client import token
 from tests.hub_server import HubServer
 from tests.testing_utils import make_picture
 
@@ -69,6 +70,11 @@ def refusal(**data: Any) -> str:
     return "not refused"
 
 
+def refusal_as(hf_token: str, **data: Any) -> str:
+    with token(hf_token):
+        return refusal(**data)
+
+
 def train(folder: str, checkpoint: str | None, **groups: dict[str, Any]) -> dict[str, Any]:
     """In the clients' process: a tiny run; the bytes of its weights."""
     from accelerate.state import AcceleratorState, GradientState
@@ -82,6 +88,15 @@ def train(folder: str, checkpoint: str | None, **groups: dict[str, Any]) -> dict
     GradientState._reset_state()
     files = sorted((Path(folder) / "run").glob("generator_*/*.safetensors"))
     return {file.parent.name: file.read_bytes() for file in files}
+
+
+def not_resumed(folder: str, checkpoint: str, **groups: dict[str, Any]) -> str:
+    """In the clients' process: why a run does not go on."""
+    try:
+        train(folder, checkpoint, **groups)
+    except ValueError as error:
+        return str(error)
+    return "resumed"
 
 
 def contents(folder: Path, prefix: str = "") -> dict[str, bytes]:
@@ -123,6 +138,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
         for name in ("tester/tars", "tester/hidden"):  # the second is only streamed: what was mapped is in the cache
             server.add("dataset", name, contents(root / "tars"), private=True)
         server.add("dataset", "tester/pics", pictures)
+        server.add("dataset", "tester/gated", {"README.md": b"# Ask\n"} | pictures, gated="auto")
         server.add("dataset", "tester/photos", contents(root / "photos", "data/"))
         yield server
 
@@ -130,7 +146,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
 @pytest.fixture(scope="module")
 def client(server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     environment = server.environment(tmp_path_factory.mktemp("home"), role=None)
-    environment |= {"MY_TOKEN": server.tokens["read"], "ACCELERATE_USE_CPU": "1"}
+    environment |= {
+        "MY_TOKEN": server.tokens["read"],
+        "STRANGER": "hf_none",
+        "WRONG": "hf_wrong",
+        "ACCELERATE_USE_CPU": "1",
+    }
     context = multiprocessing.get_context("spawn")  # what this process has imported has read another HF_ENDPOINT
     with ProcessPoolExecutor(1, context, set_environment, (environment,)) as pool:
         yield lambda function, *args, **kwargs: pool.submit(function, *args, **kwargs).result(timeout=500)
@@ -185,7 +206,16 @@ def test_how_long_a_stream_from_the_hub_is(client: Client) -> None:
     ("place", "message"),
     [
         ("tester/nothing", "neither a path on this machine nor a data set that the Hub gives"),
-        ("tester/hidden", "A private one needs a token: `hf auth login`, HF_TOKEN, or `token=`"),
+        (
+            "tester/hidden",
+            "or it is private: check the name, or log in with `hf auth login`, or set HF_TOKEN, or `token=",
+        ),
+        ("tester/hidden,token=STRANGER", "and that the account of `token=STRANGER` has access"),
+        ("tester/hidden,token=WRONG", "the Hub does not know the token in the variable WRONG"),
+        ("tester/gated", "it is gated: ask for access at http://127.0.0.1:"),
+        ("tester/gated", "/datasets/tester/gated, then log in with `hf auth login`"),
+        ("tester/gated,token=STRANGER", "/datasets/tester/gated, with the account of `token=STRANGER`."),
+        ("hf://datasets/tester/hidden/*.tar,token=WRONG", "the Hub does not know the token in the variable WRONG"),
         (f"{V1},column=imageA,split=validation", "there is no split `validation`; there are: train, test."),
         (f"{V1},column=image", "there is no column `image`; there are: imageA, imageB, label."),
         ("tester/pets,revision=v9,column=imageA", "Revision 'v9' doesn't exist for dataset 'tester/pets' on the Hub."),
@@ -199,6 +229,12 @@ def test_what_the_hub_does_not_have_is_refused(client: Client, place: str, messa
     assert words.startswith(f"`data.a` {place}: ")
     assert message in words
     assert "\n" not in words
+
+
+def test_the_stored_token_is_refused_in_words_too(client: Client) -> None:
+    places = {"a": "tester/hidden", "b": "tester/pics"}
+    assert "which is wrong or has expired: `hf auth login`" in client(refusal_as, "hf_wrong", **places)
+    assert "and that the account of the stored token has access" in client(refusal_as, "hf_none", **places)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -216,3 +252,27 @@ def test_a_run_that_streams_from_the_hub_goes_on_as_if_unbroken(
     assert client(train, str(tmp_path), str(checkpoint), **groups) == unbroken
     assert set(unbroken) == {"generator_a2b", "generator_b2a"}
     assert not server.leaks
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_data_set_that_has_changed_is_refused_and_its_old_commit_goes_on(
+    client: Client, server: HubServer, tmp_path: Path, streaming: bool
+) -> None:
+    name = f"tester/changing-{streaming}"
+    files = server.repos["datasets", "tester/photos"].at("main").files
+    shards = {path: file.content for path, file in files.items() if path.endswith(".parquet")}
+    server.add("dataset", name, shards)
+    groups = {
+        "data": {"a": name, "b": "tester/photos", "streaming": streaming, "stream_samples": 2},
+        "run": {"max_train_steps": 4, "checkpointing_steps": 2},
+    }
+    unbroken = client(train, str(tmp_path), None, **groups)
+    shutil.move(tmp_path / "run", tmp_path / "unbroken")
+    began = server.repos["datasets", name].at("main").oid
+    server.add("dataset", name, dict(zip(shards, reversed(shards.values()), strict=True)))  # names and numbers stay
+    resume = [str(tmp_path), str(tmp_path / "unbroken" / "checkpoint-2")]
+    told = client(not_resumed, *resume, **groups)
+    assert f"`data.a` {name} is at revision " in told
+    assert f"and the run began with another one: write `revision={began}`; `--allow-other-pictures`" in told
+    groups["data"]["a"] = f"{name},revision={began}"
+    assert client(train, *resume, **groups) == unbroken

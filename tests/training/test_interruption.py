@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,76 @@ raise ValueError("an error that nobody expected")
     assert ended.returncode == 1
     assert ended.stdout == "tensor([0])\n"
     assert ended.stderr.endswith("ValueError: an error that nobody expected\n")
+
+
+LAUNCHER = "import subprocess, sys; subprocess.Popen([sys.executable, *sys.argv[1:]]).wait()"
+TRAINER = """
+import os, time
+from pathlib import Path
+from training import interruption
+
+launcher = os.getppid()
+interruption.end_with_launcher()
+interruption.ECHO_SECONDS = -1.0  # nothing is an echo
+with interruption.Interruption() as request:
+    Path("begun").write_text(str(os.getpid()))
+    while request.number is None:
+        time.sleep(0.01)
+    Path("noted").touch()
+    while os.getppid() == launcher:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    Path("saved.tmp").write_text(str(request.number))
+    Path("saved.tmp").rename("saved")
+"""
+
+
+def wait_for(file: Path) -> str:
+    deadline = time.monotonic() + 120
+    while not (file.exists() and (text := file.read_text())):
+        assert time.monotonic() < deadline, f"no {file.name}"
+        time.sleep(0.01)
+    return text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process that its parent has ended")
+@pytest.mark.parametrize("name", ["torchrun", pytest.param("accelerate", marks=pytest.mark.slow)])
+def test_the_end_of_the_launcher_alone_is_a_request(tmp_path: Path, name: str) -> None:
+    """With torchrun's name, the launcher is killed; with accelerate's, Ctrl-C reaches the trainer before that."""
+    (tmp_path / name).write_text(LAUNCHER)
+    (tmp_path / "trainer").write_text(TRAINER)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    launcher = subprocess.Popen([sys.executable, name, "trainer"], cwd=tmp_path, env=environment)
+    trainer = int(wait_for(tmp_path / "begun"))
+    if name == "accelerate":
+        os.kill(trainer, signal.SIGINT)
+        while not (tmp_path / "noted").exists():
+            time.sleep(0.01)
+    launcher.terminate()
+    assert launcher.wait() == -signal.SIGTERM
+    assert wait_for(tmp_path / "saved") == str(int(signal.SIGTERM if name == "torchrun" else signal.SIGINT))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+@pytest.mark.parametrize(
+    ("words", "launches"),
+    [
+        (["python", "-u", "/venv/bin/accelerate", "launch", "train.py"], True),
+        (["python3.11", "-m", "accelerate.commands.launch", "--cpu", "train.py"], True),
+        (["/usr/bin/python3", "-m", "torch.distributed.run", "train.py"], True),
+        (["/venv/bin/python", "/venv/bin/torchrun", "--nproc_per_node", "2", "train.py"], True),
+        (["bash"], False),
+        (["bash", "torchrun"], False),
+        (["/bin/sh", "-c", "torchrun --nproc_per_node 2 train.py; python train.py"], False),
+        (["python", "queue.py", "accelerate"], False),
+        (["python", "-m", "pytest", "torchrun"], False),
+    ],
+)
+def test_a_launcher_is_known_by_its_command_line(
+    words: list[str], launches: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cmdline").write_bytes("".join(f"{word}\0" for word in words).encode())
+    monkeypatch.setattr(
+        interruption, "Path", lambda path: tmp_path / "cmdline" if "/proc" in str(path) else Path(path)
+    )
+    assert interruption._is_launcher(1) is launches

@@ -15,8 +15,10 @@ import torch
 
 from tests.testing_utils import write_domains
 from tests.training.runs import Run
-from tests.training.test_recipe_runs import NAMES, STAGED, needs, thinned
+from tests.training.test_recipe_runs import STAGED, needs, thinned
+from tests.training.test_streaming_runs import write_sets
 from tests.training.tiny import identical, write_recipe
+from training.config import recipe_path
 
 
 Start = Callable[..., Run]
@@ -28,10 +30,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     write_domains(tmp_path / "domains", count=6, size=40)
     runs: list[Run] = []
 
-    def one(output: str, **options: Any) -> Run:
+    def one(output: str, *more: object, **options: Any) -> Run:
         words = ["--recipe", tmp_path / "recipe.yaml", "--output-dir", tmp_path / output]
         words += ["--data.a", tmp_path / "domains" / "trainA", "--data.b", tmp_path / "domains" / "trainB"]
-        words += ["--resume-from-checkpoint", "latest"]
+        words += [*more, "--resume-from-checkpoint", "latest"]
         runs.append(Run(words, tmp_path / f"log-{len(runs)}", **options))
         return runs[-1]
 
@@ -40,7 +42,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         run.kill()
 
 
-def kill_again_and_again(start: Start, folder: Path, kills: int, steps: int, seed: int, **options: Any) -> None:
+def kill_again_and_again(
+    start: Start, folder: Path, kills: int, steps: int, seed: int, *words: object, **options: Any
+) -> None:
     """Start a run, kill it and start it again, one kill in each of equal stretches; the last run may end.
 
     Args:
@@ -49,18 +53,19 @@ def kill_again_and_again(start: Start, folder: Path, kills: int, steps: int, see
         kills: How often it is killed; every third time while it writes a checkpoint.
         steps: How many it makes, all stages together.
         seed: Of the moments.
+        *words: Of the runs' command lines.
         **options: Of the runs.
     """
     moments = random.Random(seed)
     for number in range(kills):
-        run = start(folder.name, endless=True, **options)
+        run = start(folder.name, *words, endless=True, **options)
         target = moments.uniform(number, number + 1) / kills * steps
         run.wait_for(lambda target=target: steps_made(folder) >= target)
         if number % 3 == 1:
             run.wait_for(lambda: saving(folder) or (folder / "model_index.json").exists())
         time.sleep(moments.uniform(0, 0.02 if number % 3 == 1 else 0.1))  # seconds: about a step and a save
         run.kill()
-    start(folder.name, **options).ends_well()
+    start(folder.name, *words, **options).ends_well()
 
 
 def steps_made(folder: Path) -> int:
@@ -122,7 +127,25 @@ def test_a_run_that_is_killed_many_times_ends_as_an_unbroken_one(
     assert_same_end(tmp_path / "unbroken", tmp_path / "killed")
 
 
-EVERY = [*NAMES, "summer2winter_light", "summer2winter_light_folded"]
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_processes", "kills"), [(1, 10), (2, 3)])
+def test_a_streamed_run_survives_kills(tmp_path: Path, start: Start, num_processes: int, kills: int) -> None:
+    """Parquet of three shards and webdataset of two, in the middle of a buffer."""
+    write_sets(tmp_path / "sets")
+    streamed: dict[str, Any] = {
+        "run": {"max_train_steps": 30, "checkpointing_steps": 2, "image_pool_size": 4, "train_batch_size": 2},
+        "data": {"streaming": True, "shuffle_buffer": 4, "stream_samples": 3, "num_workers": 1},
+        "lr_scheduler": {"unit": "step", "constant": 15, "decay": 15},
+    }
+    write_recipe(tmp_path / "recipe.yaml", **streamed)
+    sets = ["--data.a", tmp_path / "sets" / "a" / "*.parquet", "--data.b", tmp_path / "sets" / "b" / "*.tar"]
+    start("unbroken", *sets, num_processes=num_processes).ends_well()
+    folder = tmp_path / "killed"
+    kill_again_and_again(start, folder, kills, 30, 3, *sets, num_processes=num_processes)
+    assert_same_end(tmp_path / "unbroken", folder)
+
+
+EVERY = sorted(file.stem for file in recipe_path("summer2winter").parent.glob("*.yaml"))
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 
 from training.command import read_command
 from training.config import TrainConfig
-from training.data.notation import SourceSpec, hub_ids, read_sources
+from training.data.notation import SourceSpec, read_sources
 
 
 def read(text: str) -> SourceSpec:
@@ -76,10 +76,6 @@ def test_a_token_is_named_and_never_written(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MINE", "hf_abcdef")
     assert read("u/n,token=MINE").secret() == "hf_abcdef"
     assert read("u/n").secret() is None
-
-
-def test_a_card_names_the_data_sets_on_the_hub() -> None:
-    assert hub_ids("u/n,column=a", ["photos", "u/n,column=b", "u/m"], None) == ["u/n", "u/m"]
 
 
 def test_one_flag_takes_one_source_or_several(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tests.testing_utils import write_domains
 from tests.training.runs import PATIENCE, Run, free_port
 from tests.training.tiny import largest_difference, write_recipe
+from training.data.streams import StreamBatches
 from training.processes import lost_process
 
 
@@ -137,6 +138,40 @@ def test_a_process_that_hangs_ends_the_others_with_a_message(tmp_path: Path, sta
     assert time.monotonic() - stopped > 1  # it has waited, and not for the default half an hour
     assert LOST in run.printed()
     assert "Traceback" not in run.printed()
+
+
+@pytest.mark.slow
+def test_bad_pictures_of_two_processes_stop_both(tmp_path: Path, start: Start) -> None:
+    write_recipe(tmp_path / "recipe.yaml", **PLAIN)
+    pictures = sorted((tmp_path / "domains" / "trainA").iterdir())
+    batches = [StreamBatches(len(pictures), 1, 0, 0, 0, rank, 2) for rank in range(2)]
+    for first, *_ in map(next, map(iter, batches)):  # each process's first picture, of five: one may be bad
+        pictures[first.index].write_bytes(b"cut off")
+    run = start("run", "--max-train-steps", 1, "--data.max-bad-share", 0.3, num_processes=2)
+    assert run.wait() == [1, 1]
+    told = "error: 2 of 5 pictures could not be read, more than `data.max_bad_share` (0.3) allows: "
+    for rank in range(2):
+        assert told in run.printed(rank)
+        assert run.printed(rank).count("Skipped a picture (1 of this domain so far): ") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_process_stops_both_at_the_same_step(tmp_path: Path, start: Start, rank: int) -> None:
+    write_recipe(tmp_path / "recipe.yaml", **PLAIN)
+    run = start("run", "--max-train-steps", 10**6, "--checkpointing-steps", 10**6, num_processes=2)
+    log = tmp_path / "run" / "log.jsonl"
+    run.wait_for(lambda: log.exists() and log.read_bytes().count(b"\n") >= 3)
+    os.kill(run.processes[rank].pid or 0, signal.SIGTERM)
+    assert run.wait() == [143, 143]
+    (saved,) = (tmp_path / "run").glob("checkpoint-*")
+    step = int(saved.name.removeprefix("checkpoint-"))
+    told = f"Stopped at step {step} of 1000000, which is saved: go on with `--resume-from-checkpoint latest`."
+    assert told in run.printed(0)
+    assert told in run.printed(1)
+    assert log.read_bytes().count(b"\n") == step
+    latest = ["--resume-from-checkpoint", "latest", "--max-train-steps", step + 2]
+    assert f"from step {step};" in start("run", *latest, num_processes=2).ends_well()
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

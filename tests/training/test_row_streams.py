@@ -223,6 +223,20 @@ def test_the_reading_thread_ends_with_its_stream(tmp_path: Path) -> None:
     raise AssertionError("the thread is still there")
 
 
+def test_nothing_is_read_before_a_batch_is_wanted(tmp_path: Path) -> None:
+    def readers() -> int:
+        return sum(thread.name.startswith("rows") for thread in threading.enumerate())
+
+    place, before = write("parquet", tmp_path), readers()
+    opened = [stream(tmp_path, place, num_workers=2, seed=seed) for seed in (0, 1)]
+    assert readers() == before  # both have forked their processes, which beside a reading thread could hang
+    plain = [stream(tmp_path, place, seed=seed) for seed in (0, 1)]
+    assert [taken(one, 5) for one in opened] == [taken(one, 5) for one in plain]
+    assert readers() > before
+    for one in [*opened, *plain]:
+        one.close()
+
+
 def test_processes_that_became_more_begin_the_next_pass(tmp_path: Path) -> None:
     write_parquet(tmp_path / "set", (6, 6))
     alone = stream(tmp_path, "set,column=imageA")

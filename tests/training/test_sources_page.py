@@ -3,8 +3,10 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +45,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (root / "animals" / label / f"{number}.png").write_bytes(grey(number))
     rows = {"image": [cell(grey(number)) for number in range(6)]}
     table = Dataset.from_dict(rows, features=Features({"image": ImageFeature()}))
+    (root / "zips").mkdir()
+    for file, domain in (("summer.zip", "summer"), ("zips/one.zip", "winter"), ("zips/two.zip", "summer")):
+        with zipfile.ZipFile(root / file, "w") as archive:
+            for path in (root / "photos" / domain).iterdir():
+                archive.write(path, f"{domain}/{path.name}")
+    for domain, folder in (("summer", "trainA"), ("winter", "trainB")):
+        shutil.copytree(root / "photos" / domain, root / "summer2winter" / folder)
     (root / "shards").mkdir()
     for shard in range(2):
         table.shard(2, shard).to_parquet(root / "shards" / f"train-{shard}.parquet")
@@ -71,16 +80,21 @@ def hub(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
         branches = server.repos["datasets", "user/animals"].refs
         branches["refs/tags/v1.0"] = branches["refs/heads/main"]
         server.add("dataset", "user/seasons", seasons)
+        files = {"winter.tar": (place / "winter.tar"), "winter.parquet": place / "shards" / "train-0.parquet"}
+        server.add("dataset", "user/files", {name: file.read_bytes() for name, file in files.items()})
         environment = server.environment(tmp_path_factory.mktemp("home"), role=None)
         yield environment | {"MY_TOKEN": server.tokens["read"], "ACCELERATE_USE_CPU": "1"}
 
 
 def test_the_page_has_commands() -> None:
-    assert len(COMMANDS) == 12
+    assert len(COMMANDS) == 17
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=range(len(COMMANDS)))
 def test_a_command_trains(words: str, place: Path, hub: dict[str, str], tmp_path: Path) -> None:
+    # Any server: to the clients, the Hub by another name is not the Hub.
+    server = hub["HF_ENDPOINT"].replace("127.0.0.1", "localhost")
+    words = words.replace("https://example.org", f"{server}/datasets/user/files/resolve/main")
     short = ["--output-dir", str(tmp_path / "run"), "--max-train-steps", "2"]
     ended = subprocess.run(
         [sys.executable, str(TRAINING / "train.py"), *shlex.split(words), *short],

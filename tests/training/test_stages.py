@@ -99,7 +99,11 @@ def test_a_staged_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("generator_a2b", "generator_b2a"):
         saved = load_file(best / name / "diffusion_pytorch_model.safetensors")
         assert all(torch.equal(saved[key], tensor) for key, tensor in getattr(published, name).state_dict().items())
-    assert json.loads((root / "metrics.json").read_text()) == json.loads((best / "metrics.json").read_text())
+    told = json.loads((root / "metrics.json").read_text())
+    last = told.pop("last")
+    assert told == json.loads((best / "metrics.json").read_text())
+    assert (last["step"], last["swd"]) == (6, rows[3]["mean"])
+    assert {"a2b", "b2a", "spread"} <= last.keys()
     assert not (root / "training_state").exists()
     recipe = TrainConfig.from_yaml(root / "recipe.yaml")
     assert recipe.stages == StageConfig(**TINY)

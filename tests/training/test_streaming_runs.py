@@ -134,8 +134,9 @@ def test_an_epoch_of_so_many_steps(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "run" / "epochs.jsonl").read_text().splitlines()]
     assert [(line["epoch"], line["step"]) for line in lines] == [(1, 3), (2, 6)]
     metrics = json.loads((tmp_path / "run" / "best" / "metrics.json").read_text())
-    assert metrics["protocol"]["pictures"] == {"a": 2, "b": 3}
-    assert metrics["protocol"]["reference_pictures"] == {"a": 3, "b": 3}
+    for kind, counts in (("pictures", {"a": 2, "b": 3}), ("reference", {"a": 3, "b": 3})):
+        assert {key: entry["count"] for key, entry in metrics["protocol"][kind].items()} == counts
+        assert all(len(entry["fingerprint"]) == 16 for entry in metrics["protocol"][kind].values())
 
 
 def test_an_epoch_is_a_pass_where_lengths_are_known(tmp_path: Path) -> None:
@@ -162,6 +163,9 @@ def test_other_sources_than_the_run_began_with_are_refused(tmp_path: Path) -> No
     config = streaming_config(tmp_path, run={"checkpointing_steps": 2})
     trained(config)
     config.data.a = [f"{config.data.a},weight=2", f"{tmp_path}/folders/trainA"]
+    with pytest.raises(ValueError, match="The run began with other pictures"):
+        Trainer(config, tmp_path / "run" / "checkpoint-2")
+    config.run.allow_other_pictures = True
     with pytest.raises(ValueError, match="The run began with 1 sources, got 2"):
         Trainer(config, tmp_path / "run" / "checkpoint-2")
 

@@ -137,6 +137,7 @@ def test_resuming_under_other_circumstances_warns(tmp_path: Path, caplog: pytest
     Trainer(config, tmp_path / "run" / "checkpoint-2")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     config.run.train_batch_size = 2
+    config.run.allow_other_pictures = True
     (tmp_path / "domains" / "trainA" / "000.png").unlink()
     Trainer(config, tmp_path / "run" / "checkpoint-2")
     assert "other pictures ({'a': 2, 'b': 3}, was {'a': 3, 'b': 3})" in caplog.text

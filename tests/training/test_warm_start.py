@@ -1,6 +1,7 @@
 """Weights to start from."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,16 @@ def test_official_instance_norm_is_folded_too(tmp_path: Path) -> None:
         for ours, theirs in roles.items():
             (found,) = getattr(networks, ours)(picture, return_dict=False)
             assert torch.allclose(found, official[theirs](picture), atol=1e-4), ours
+
+
+def test_a_resumed_run_remembers_that_it_began_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which looks like an id, and is gone by then."""
+    monkeypatch.chdir(tmp_path)
+    CycleGANPipeline(*fresh_networks().generators).save_pretrained("old/run")
+    config = tiny_config(tmp_path, run={"warm_start": "old/run", "max_train_steps": 1, "checkpointing_steps": 1})
+    Trainer(config).train()
+    shutil.rmtree("old")
+    config.run.max_train_steps = 2
+    Trainer(config, tmp_path / "run" / "checkpoint-1").train()
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert "2 steps of 1" in card and "base_model" not in card

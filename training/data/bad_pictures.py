@@ -1,8 +1,10 @@
 """Pictures that cannot be read: skipped, counted, named once, and too many stop the run."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import distributed
 
 
 logger = logging.getLogger(__name__)
@@ -15,7 +17,7 @@ _LISTED = 20
 
 
 class BadPictures:
-    """What could not be read of a domain.
+    """What could not be read of a domain: by this process, and by the others as far as `take_over` was told.
 
     Args:
         share: Of the pictures that may be unreadable; one always may.
@@ -30,6 +32,8 @@ class BadPictures:
         self._total = total
         self._streamed = streamed
         self._fruitless = 0  # read since the last good one
+        self._elsewhere = 0  # read by other processes
+        self._untold: dict[str, str] = {}  # faults of which the other processes do not know yet
 
     def add(self, read: int, good: int, faults: Mapping[str, str]) -> None:
         """Take in some pictures.
@@ -46,16 +50,39 @@ class BadPictures:
         self._fruitless = 0 if good else self._fruitless + read
         new = {name: fault for name, fault in faults.items() if name not in self.faults}
         self.faults |= new
-        of, in_a_row = self._total or LEAST_READ, self._total or _FRUITLESS
-        if self._streamed:
-            of, in_a_row = max(self.read, min(of, LEAST_READ)), min(in_a_row, _FRUITLESS)
-        if len(self.faults) > max(1, self.share * of) or self._fruitless >= in_a_row:
-            raise ValueError(self._too_many())
+        self._untold |= new
+        self._check()
         for number, fault in enumerate(new.values(), start=len(self.faults) - len(new) + 1):
             logger.warning("Skipped a picture (%d of this domain so far): %s", number, fault)
 
+    def news(self) -> dict[str, Any]:
+        """What the other processes are to know, in plain types; told once."""
+        untold, self._untold = self._untold, {}
+        return {"read": self.read, "faults": untold}
+
+    def take_over(self, news: Sequence[Mapping[str, Any]]) -> None:
+        """Count what all processes have read; nothing of it is named again.
+
+        Args:
+            news: What every process's `news` or `state_dict` gave, this one's too.
+
+        Raises:
+            ValueError: If all of it together is too much.
+        """
+        self._elsewhere = sum(one["read"] for one in news) - self.read
+        for one in news:
+            self.faults |= {name: fault for name, fault in one["faults"].items() if name not in self.faults}
+        self._check()
+
+    def _check(self) -> None:
+        of, in_a_row = self._total or LEAST_READ, self._total or _FRUITLESS
+        if self._streamed:
+            of, in_a_row = max(self.read + self._elsewhere, min(of, LEAST_READ)), min(in_a_row, _FRUITLESS)
+        if len(self.faults) > max(1, self.share * of) or self._fruitless >= in_a_row:
+            raise ValueError(self._too_many())
+
     def _too_many(self) -> str:
-        total = f"{self.read} pictures read so far" if self._streamed else f"{self._total} pictures"
+        total = f"{self.read + self._elsewhere} pictures read so far" if self._streamed else f"{self._total} pictures"
         listed = "; ".join(list(self.faults.values())[-_LISTED:])
         more = f"; and {len(self.faults) - _LISTED} that were named before" if len(self.faults) > _LISTED else ""
         return (
@@ -67,6 +94,40 @@ class BadPictures:
         """What a resumed run needs to go on counting, and to name nothing twice."""
         return {"read": self.read, "faults": dict(self.faults)}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a `state_dict`."""
-        self.read, self.faults = state["read"], dict(state["faults"])
+    def resume(self, states: Sequence[Mapping[str, Any]], rank: int, num_processes: int) -> None:
+        """Go on from an earlier run's processes, as many as now or not.
+
+        Args:
+            states: What each of them gave as `state_dict`; may be empty.
+            rank: This process.
+            num_processes: How many there are.
+        """
+        if len(states) == num_processes:
+            self.read = states[rank]["read"]
+        elif rank == 0:  # once, for the sum to be right
+            self.read = sum(state["read"] for state in states)
+        self.take_over(states)
+
+
+class Stream(Protocol):
+    """A domain's stream.
+
+    Attributes:
+        bad: What of it could not be read.
+    """
+
+    bad: BadPictures
+
+
+def share_bad_pictures(streams: Mapping[str, Stream]) -> None:
+    """Let every process know what the others could not read; all of them must call this.
+
+    Raises:
+        ValueError: On every process, if it is too much together.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    told: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(told, {key: stream.bad.news() for key, stream in streams.items()})
+    for key, stream in streams.items():
+        stream.bad.take_over([news[key] for news in told])

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from training.data.config import DataConfig
-from training.data.files import picture_files
+from training.data.files import fixed_folder, picture_files
 from training.data.notation import SourceSpec, read_sources
 from training.data.pictures import Picture, Rows, digest
 from training.data.shards import Group, JoinedShards, Shards, Singles, StreamShards, TableShards
@@ -31,6 +31,7 @@ class Source:
     Attributes:
         pictures: The pictures of a source that is not streamed.
         stream: The shards of one that is.
+        revision: The commit that a data set on the Hub is read at.
 
     Raises:
         ValueError: If it is missing or holds no pictures.
@@ -42,6 +43,7 @@ class Source:
         self.stream: StreamShards | None = None
         self.root: Path | None = None
         self.lengths: list[int] | None = None
+        self.revision: str | None = None
         self._in_shards = False
         if files := picture_files(spec):
             if options := [name for name in ("revision", "token") if getattr(spec, name)]:
@@ -49,10 +51,11 @@ class Source:
             self.pictures, self.root = files
         else:
             data = DataSet(spec, test)
+            self.revision = data.revision()
             is_here = not (spec.is_hub_id or spec.is_address)
             if data.is_folder and (streaming or is_here):
                 self.pictures = data.addresses()
-                self.root = Path(spec.place).expanduser() if is_here else None
+                self.root = fixed_folder(spec.place) if is_here else None
             elif not streaming:
                 self.pictures, self.lengths = data.memory_mapped()
                 self._in_shards = not data.is_folder
@@ -65,10 +68,10 @@ class Source:
         """What stays the same where the data lie elsewhere: a path below the folder, a row's number."""
         if isinstance(self.pictures, Rows):
             return str(self.pictures.indices[place])
-        picture = self.pictures[place]
-        if isinstance(picture, Path) and self.root is not None and picture.is_relative_to(self.root):
-            return picture.relative_to(self.root).as_posix()
-        return str(picture)
+        inside, joint, file = str(self.pictures[place]).rpartition("::")  # in a zip file, as fsspec writes it
+        if self.root is not None and Path(file).absolute().is_relative_to(self.root.absolute()):
+            file = Path(file).absolute().relative_to(self.root.absolute()).as_posix()
+        return f"{inside}{joint}{file}"
 
     def part(self, places: Sequence[int]) -> Sequence[Picture]:
         """Some of the pictures."""
@@ -150,6 +153,11 @@ class Domain:
             for number, (source, part) in enumerate(zip(self.sources, self._by_source(places), strict=True))
             for place in part
         ]
+
+    def revisions(self) -> dict[str, str]:
+        """The commit that each data set on the Hub is read at, by the flag and its place."""
+        found = {f"`{source.spec.key}` {source.spec.place}": source.revision for source in self.sources}
+        return {name: commit for name, commit in found.items() if commit is not None}
 
     @property
     def streams(self) -> list[str]:

@@ -7,7 +7,7 @@ from cyclegan_hf.picture_files import READABLE, visible_files
 from training.data.notation import KINDS, SourceSpec
 
 
-SHARDS = frozenset(KINDS) - {".zip"}
+SHARDS = frozenset(KINDS)
 """What makes a folder without pictures a data set."""
 
 
@@ -79,6 +79,13 @@ def matches(pattern: str) -> list[Path]:
     )
 
 
+def fixed_folder(place: str) -> Path:
+    """The folder above a pattern's first part with a wildcard; anything else as it is."""
+    path = Path(place).expanduser()
+    parts = [] if path.exists() else path.parts
+    return next((Path(*parts[:index]) for index, part in enumerate(parts) if glob.has_magic(part)), path)
+
+
 def _matches(spec: SourceSpec) -> tuple[list[Path], Path] | None:
     found = matches(spec.place)
     pictures = [path for path in found if path.suffix.lower() in READABLE]
@@ -87,9 +94,7 @@ def _matches(spec: SourceSpec) -> tuple[list[Path], Path] | None:
         return None
     if not pictures:
         raise ValueError(f"`{spec.key}` {spec.place}: no picture and no shard has a name like this.")
-    parts = Path(spec.place).expanduser().parts
-    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    return pictures, Path(*parts[:fixed])
+    return pictures, fixed_folder(spec.place)
 
 
 def _listed(spec: SourceSpec, path: Path) -> tuple[list[Path], Path]:

@@ -113,12 +113,6 @@ def read_sources(written: Written, key: str) -> list[SourceSpec]:
     return [_read(text, key) for text in texts]
 
 
-def hub_ids(*written: Written) -> list[str]:
-    """The ids of the data sets on the Hub among some sources, once each."""
-    specs = [spec for one in written for spec in read_sources(one, "data")]
-    return list(dict.fromkeys(spec.place for spec in specs if spec.is_hub_id))
-
-
 def _read(text: str, key: str) -> SourceSpec:
     parts = [] if Path(text).exists() else text.split(",")  # a path may have commas and equals signs
     first = len(parts)

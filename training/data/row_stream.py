@@ -26,6 +26,7 @@ from training.interruption import end_workers_at_exit, leave_signals_to_the_main
 
 
 _PORTION = 16  # rows that the reading thread is asked for at a time
+_PREFETCHED = 2  # batches that each of the loader's processes has in hand
 
 
 class Tag(NamedTuple):
@@ -75,13 +76,18 @@ class DealtBatches(Sampler[list[Dealt]]):
     Args:
         rows: All that is dealt out.
         batch_size: Examples a batch.
+        empty: Batches without an example that come first. As many as a loader asks for when it starts, and nothing is
+            read before the stream's first batch is wanted: so the second domain's loader forks while the first one's
+            reader has no thread yet. Python 3.11 can hang in a fork that meets threads of pyarrow's.
     """
 
-    def __init__(self, rows: Iterator[Dealt], batch_size: int) -> None:
+    def __init__(self, rows: Iterator[Dealt], batch_size: int, empty: int) -> None:
         self.rows = rows
         self.batch_size = batch_size
+        self.empty = empty
 
     def __iter__(self) -> Iterator[list[Dealt]]:
+        yield from ([] for _ in range(self.empty))
         while True:
             yield [next(self.rows) for _ in range(self.batch_size)]
 
@@ -164,16 +170,16 @@ class RowStream:
             self.order.load_state_dict(
                 states[share.rank]["order"] if same else next_passes([state["order"] for state in states])
             )
-            if same:
-                self.bad.load_state_dict(states[share.rank]["bad"])
+            self.bad.resume([state["bad"] for state in states], share.rank, share.num_processes)
         self._share = share
         self._ready: deque[Example] = deque()
         self._rows = ReadAhead(self.order, config.buffer)
         end_workers_at_exit()
         loader = DataLoader(
             DealtDataset(processor, config, seed, domain),
-            batch_sampler=DealtBatches(self._rows, share.batch_size),
+            batch_sampler=DealtBatches(self._rows, share.batch_size, empty=config.num_workers * _PREFETCHED),
             num_workers=config.num_workers,
+            prefetch_factor=_PREFETCHED if config.num_workers else None,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=leave_signals_to_the_main_process,
@@ -207,7 +213,7 @@ class RowStream:
             self._keep(pictures, tags)
         batch: list[torch.Tensor] = []
         while len(batch) < self._share.batch_size:
-            if not self._ready:
+            while not self._ready:
                 self._keep(*next(self._chunks))
             picture, tag = self._ready.popleft()
             self._take([tag])

@@ -2,6 +2,7 @@
 
 import bisect
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -131,7 +132,9 @@ class StreamShards:
     def identity(self) -> str:
         """What tells the stream from others, wherever its files lie."""
         spec = self.data.spec
-        place = "" if self._names and not (spec.is_hub_id or spec.is_address) else spec.text
+        # A commit is looked at for itself, and how to get in is no picture.
+        written = re.sub(",(revision|token)=[^,]*", "", spec.text)
+        place = "" if self._names and not (spec.is_hub_id or spec.is_address) else written
         return " ".join([place, self.data.split, self.data.column, str(spec.label), *(self._names or [])])
 
     def known(self, shard: int) -> int | None:

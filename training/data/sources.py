@@ -32,6 +32,7 @@ class Sources:
         paired: Whether B's order is to follow A's.
         fingerprint: A hash of which pictures (by name, below their folders) are where: what tells two splits apart.
         groups: What a domain is dealt out of, if it is streamed, mixed by weights or shuffled in a buffer.
+        revisions: The commit that each data set on the Hub is read at.
     """
 
     train: Pictures
@@ -40,6 +41,7 @@ class Sources:
     paired: bool
     fingerprint: str
     groups: dict[str, list[Group]] = field(default_factory=dict)
+    revisions: dict[str, str] = field(default_factory=dict)
 
     def length(self, key: str) -> int | None:
         """Pictures in a pass over a domain's training pictures; none where only reading them tells."""
@@ -80,6 +82,7 @@ def load_sources(config: DataConfig) -> Sources:
         paired=config.pairing != "none",
         fingerprint=digest.hexdigest()[:12],
         groups={key: domain.groups(splits[key][0]) for key, domain in domains.items()},
+        revisions={name: commit for domain in domains.values() for name, commit in domain.revisions().items()},
     )
 
 

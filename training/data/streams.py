@@ -38,8 +38,9 @@ Example = tuple[torch.Tensor | None, dict[str, str]]
 class DomainDataset(Dataset[Example]):
     """The training examples of one domain, by `Key`.
 
-    An unreadable picture gives its place to the next one. Nothing is raised: an error that leaves a loader's process
-    arrives with that process's traceback in its message.
+    An unreadable picture gives its place to the next one, which comes in its own place too: so a pass is as long for
+    all processes, whatever each of them could read. Nothing is raised: an error that leaves a loader's process arrives
+    with that process's traceback in its message.
 
     Args:
         pictures: The domain's pictures.
@@ -230,6 +231,5 @@ def open_stream(
     dataset = DomainDataset(sources.train[key], processor, config, seed, domain)
     order = 0 if sources.paired else domain
     stream = DomainStream(dataset, share.batch_size, position, share.rank, share.num_processes, order)
-    if len(states) == share.num_processes:
-        stream.bad.load_state_dict(states[share.rank]["bad"])
+    stream.bad.resume([state["bad"] for state in states], share.rank, share.num_processes)
     return stream

@@ -1,5 +1,6 @@
 """Sources that `datasets` opens: Hub ids, addresses, parquet, webdataset, arrow, and folders with labels."""
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,12 +9,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from cyclegan_hf.bulk_source import is_picture_column, picture_columns
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.hub_errors import data_refusal
 from training.data.files import matches
 from training.data.notation import KINDS, SourceSpec
 from training.data.pictures import Encoded, Picture, Rows, Table, encoded
 
 
+_REPO_FILES = re.compile(r"hf://datasets/([^/@]+/[^/@]+)")
 _LISTED = 20  # values or columns that a message names
 
 
@@ -162,6 +166,11 @@ class DataSet:
         found = (self.builder.config.data_files or {}).get(self.split)
         return [str(file) for file in found] if found else None
 
+    def revision(self) -> str | None:
+        """The commit of the Hub's repository that is read, where the files' addresses tell it."""
+        found = re.match(r"hf://datasets/[^@]+@([0-9a-f]{40})/", (self.files() or [""])[0])
+        return found[1] if found else None
+
     def count(self) -> int | None:
         """How many rows the split has; none where only reading it tells."""
         info = (self.builder.info.splits or {}).get(self.split)
@@ -237,12 +246,20 @@ class DataSet:
         except Exception as error:
             raise self.spec.refuse(f"{file}: {one_line(error, 200)}") from error
 
+    def _repo_id(self) -> str | None:
+        """The data set on the Hub that this is, or whose files these are."""
+        if self.spec.is_hub_id:
+            return self.spec.place
+        found = _REPO_FILES.match(self.spec.place)
+        return found[1] if found else None
+
     def _in_words(self, error: Exception) -> str:
         text = one_line(error, 300)
-        if self.spec.is_hub_id and text.startswith(("Dataset '", "Couldn't reach")):
+        if (repo_id := self._repo_id()) is not None:
+            told = data_refusal(error, repo_id, token=self.secret, variable=self.spec.token)
+            text = f"{told}." if told else text
+        if self.spec.is_hub_id and text.startswith(("Dataset '", "there is no such", "Couldn't reach")):
             text = f"neither a path on this machine nor a data set that the Hub gives: {text}"
-            if self.secret is None and "Couldn't" not in text:
-                text += " A private one needs a token: `hf auth login`, HF_TOKEN, or `token=` and a variable's name."
         elif isinstance(error, ImportError) and self.spec.place.startswith("http"):
             text = "https:// needs the package aiohttp: pip install aiohttp."
         return text
@@ -258,10 +275,7 @@ def picture_column(spec: SourceSpec, features: Any) -> str:
     Raises:
         ValueError: If there is none, or several and none is named; the message names the columns there are.
     """
-    from datasets import Image
-
-    pictures = [name for name, feature in features.items() if isinstance(feature, Image)]
-    pictures = pictures or [name for name, feature in features.items() if _holds_files(feature)]
+    pictures = picture_columns(features)
     if spec.column is None:
         if len(pictures) == 1:
             return pictures[0]
@@ -273,16 +287,9 @@ def picture_column(spec: SourceSpec, features: Any) -> str:
     if spec.column not in features:
         raise spec.refuse(f"there is no column `{spec.column}`; there are: {', '.join(features)}.")
     feature = features[spec.column]
-    if not (isinstance(feature, Image) or _holds_files(feature) or getattr(feature, "dtype", None) == "string"):
+    if not (is_picture_column(feature) or getattr(feature, "dtype", None) == "string"):
         raise spec.refuse(f"the column `{spec.column}` holds no pictures; these do: {', '.join(pictures) or 'none'}.")
     return spec.column
-
-
-def _holds_files(feature: Any) -> bool:
-    """Whether a column holds files' bytes, as parquet has them that was not written by `datasets`."""
-    if isinstance(feature, dict):
-        return set(feature) == {"bytes", "path"}
-    return getattr(feature, "dtype", None) in ("binary", "large_binary")
 
 
 def _undecoded(rows: Any, column: str) -> Any:
