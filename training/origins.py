@@ -1,6 +1,9 @@
 """What a run starts from that the Hub knows: data sets with their licences, and the model of a warm start."""
 
-from huggingface_hub import HfApi
+from pathlib import Path
+
+from huggingface_hub import HfApi, metadata_load
+from yaml import YAMLError
 
 from training.config import TrainConfig
 from training.data.notation import SourceSpec, read_sources
@@ -23,7 +26,7 @@ class Origins:
             if spec.is_hub_id and (spec.token or spec.place not in self._datasets):  # a token may see more
                 self._datasets[spec.place] = spec
         self.has_others = not all(spec.is_hub_id for spec in specs)
-        self.base_model = _hub_id(config.run.warm_start)
+        self.base_model = _base_model(config.run.warm_start)
         self.stated_license = config.hub.hub_data_license
         self._licenses: dict[str, str | None] = {}
 
@@ -52,9 +55,15 @@ class Origins:
         return self._licenses[spec.place]
 
 
-def _hub_id(warm_start: str | None) -> str | None:
-    """The model that a run starts from, where it is on the Hub."""
+def _base_model(warm_start: str | None) -> str | None:
+    """The Hub's model that a run starts from: itself, or through a folder whose card names it, as a stage's does."""
     if warm_start is None:
         return None
-    spec = SourceSpec(key="run.warm_start", text=warm_start, place=warm_start)
-    return warm_start if spec.is_hub_id else None
+    if SourceSpec(key="run.warm_start", text=warm_start, place=warm_start).is_hub_id:
+        return warm_start
+    card = Path(warm_start, "README.md")
+    try:
+        named = (metadata_load(card) or {}).get("base_model") if card.is_file() else None
+    except (OSError, ValueError, YAMLError):  # somebody's notes, which are no card
+        return None
+    return named if isinstance(named, str) else None

@@ -105,7 +105,7 @@ def test_a_picture_can_be_taken_with_the_camera(visit: Callable[..., Any]) -> No
     page = visit(permissions=["camera"])
     page.locator("#photo").get_by_role("button", name="Capture from camera").click()
     page.locator("#photo").get_by_role("button", name="Click to Access Webcam").click()
-    page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0")  # before its first frame, a click is lost
+    page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0")  # a click before that is lost
     page.locator("#photo button[aria-label='capture photo']").click()
     page.locator("#photo img").wait_for()
     _, result = translated(page, "pixels")

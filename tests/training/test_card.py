@@ -79,6 +79,18 @@ def test_sources_on_the_hub_are_named(tmp_path: Path) -> None:
     assert (data.datasets, data.base_model) == (["user/photos"], "user/model")
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("---\nbase_model: user/first\n---\n", "user/first"), ("My notes", None), ("---\n[\n---\n", None), (None, None)],
+)
+def test_a_folders_base_model_is_what_its_card_names(tmp_path: Path, text: str | None, named: str | None) -> None:
+    start = tmp_path / "start"
+    start.mkdir()
+    if text is not None:
+        (start / "README.md").write_text(text)
+    assert card(tmp_path, warm_start=str(start)).data.base_model == named
+
+
 @pytest.mark.parametrize("form", ["absolute", "relative", "dotted", "deep"])
 def test_folders_of_this_machine_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     (tmp_path / "old" / "run").mkdir(parents=True)

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from cyclegan_hf import CycleGANPipeline
 from tests.metrics.test_inception import save_network
 from tests.training.tiny import tiny_config, weights
+from training.builders import build_networks
 from training.command import parse_command
 from training.config import StageConfig, TrainConfig
 from training.stages import history, stage_configs, stage_seeds, train_in_stages
@@ -122,6 +124,16 @@ def test_weights_and_nothing_else_pass_to_the_next_stage(tmp_path: Path) -> None
     assert all(torch.equal(now[key], then[key]) for key in now)  # without EMA the best's generators are the raw ones
     assert (trainer.step, trainer.update.pools["a"].images) == (0, [])
     assert not trainer.update.optimizers_g[0].state_dict()["state"]
+
+
+def test_the_model_that_the_first_stage_started_from_is_named_at_the_end(tmp_path: Path) -> None:
+    start = tmp_path / "pulled"
+    CycleGANPipeline(*build_networks(tiny_config(tmp_path)).generators).save_pretrained(start)
+    (start / "README.md").write_text("---\nbase_model: user/model\n---\n")  # it, too, was trained from another
+    stages = {"epochs": [1, 1], "evaluation_epochs": [1, 1]}
+    train_in_stages(staged(tmp_path, run={"warm_start": str(start)}, stages=stages))
+    for folder in (tmp_path / "run" / "stage-1", tmp_path / "run"):
+        assert ModelCard.load(folder / "README.md").data.base_model == "user/model"
 
 
 def test_the_starting_weights_are_a_candidate_where_that_is_asked_for(tmp_path: Path) -> None:
