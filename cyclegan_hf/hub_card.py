@@ -186,13 +186,16 @@ def eval_results(
 
 
 def metrics_section(metrics: Mapping[str, Any], domain_a: str, domain_b: str) -> str:
-    """The figures of a `metrics.json` as a table, with the protocol below."""
-    figures = {(direction, name): value for direction, name, value in _figures(metrics)}
+    """The figures of a `metrics.json` as a table, each with its spread where it has one, with the protocol below."""
+    figures = {(direction, name): f"{value:.4g}" for direction, name, value in _figures(metrics)}
+    for direction, name, value in _figures(dict(metrics.get("spread") or {})):
+        if (direction, name) in figures:
+            figures[direction, name] += f" ± {value:.2g}"
     if not figures:
         return ""
     lines = ["## Metrics", "", f"| | {domain_a} → {domain_b} | {domain_b} → {domain_a} |", "|---|---|---|"]
     for name in dict.fromkeys(name for _, name in figures):
-        cells = [f"{figures[way, name]:.4g}" if (way, name) in figures else "" for way in ("a2b", "b2a")]
+        cells = [figures.get((way, name), "") for way in ("a2b", "b2a")]
         lines.append(f"| {name}{_arrow(name)} | {' | '.join(cells)} |")
     protocol = [f"- {key}: {_plain(value)}" for key, value in dict(metrics.get("protocol", {})).items()]
     return "\n".join([*lines, "", *(["Protocol:", "", *protocol, ""] if protocol else [])])

@@ -161,15 +161,15 @@ def report(
         ]
         for line in evaluated:
             values = line["evaluation"]
-            numbers = (values["a2b"][metric], values["b2a"][metric], values[metric])
-            figures = " | ".join(f"{number:.4g}" for number in numbers)
+            figures = " | ".join(_with_spread(values, way, metric) for way in ("a2b", "b2a"))
             mark = "best" if line["step"] == best["step"] else ""
-            lines.append(f"| {line['epoch']} | {line['step']} | {figures} | {mark} |")
+            lines.append(f"| {line['epoch']} | {line['step']} | {figures} | {values[metric]:.4g} | {mark} |")
         last = evaluated[-1]
         lines += [
             "",
             f"Last: {last['evaluation'][metric]:.4g} (step {last['step']}). Best: {best[metric]:.4g} (step "
-            f"{best['step']}). Quote both: the best of many evaluations is lucky too.",
+            f"{best['step']}). Quote both: the best of many evaluations is lucky too. ± is half of "
+            "the central 68 % over resamples of the pictures; it says nothing of another training.",
             "",
             f"`{BEST_FOLDER}/` holds {best['protocol']['selection']}.",
             "",
@@ -181,6 +181,11 @@ def report(
     lines += [f"- seen before, not at the end: {', '.join(gone)}."] if gone else []
     lines += [] if present or gone else ["None."]
     return "\n".join([*lines, ""])
+
+
+def _with_spread(scores: dict[str, Any], way: str, metric: str) -> str:
+    spread = scores.get("spread", {}).get(way, {}).get(metric)
+    return f"{scores[way][metric]:.4g}" + ("" if spread is None else f" ± {spread:.2g}")
 
 
 def flat(scores: dict[str, Any]) -> dict[str, float]:

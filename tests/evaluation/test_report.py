@@ -245,6 +245,12 @@ def test_a_cards_table_says_which_way_is_better() -> None:
         assert f"| {name} | 0.5 |" in table
 
 
+def test_a_cards_table_gives_the_spread_where_it_is_known() -> None:
+    ways = {"a2b": {"swd": 77.123, "ssim": 0.61234}, "b2a": {"swd": 80.0}}
+    table = metrics_section(ways | {"spread": {"a2b": {"swd": 4.567, "gone": 1.0}, "b2a": {}}}, "summer", "winter")
+    assert "| swd ↓ | 77.12 ± 4.6 | 80 |" in table and "| ssim ↑ | 0.6123 |  |" in table and "gone" not in table
+
+
 def test_the_best_and_the_worst_stay_in_the_gallery(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path, 1)
     for index in range(20):

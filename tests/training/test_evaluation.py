@@ -119,6 +119,8 @@ def test_the_best_and_the_last_are_both_told(tmp_path: Path) -> None:
     assert metrics["best"]["step"] == 3  # none after it is better
     text = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     assert f"Last: {metrics['swd']:.4g} (step 9). Best: {best['swd']:.4g} (step 3)." in text
+    cells = [f"{metrics[way]['swd']:.4g} ± {metrics['spread'][way]['swd']:.2g}" for way in ("a2b", "b2a")]
+    assert f"| {' | '.join(cells)} | {metrics['swd']:.4g} |" in text
     losses = json.loads((tmp_path / "run" / "losses.json").read_text())
     assert set(losses) == {"train", "test"}
     assert {"total", "generator", "discriminator", "cycle", "accuracy_a", "accuracy_b"} == set(losses["test"])
