@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
     from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
     from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
+    from cyclegan_hf.models.generator_affine import LocalAffineGenerator
     from cyclegan_hf.models.generator_attention import AttentionGenerator
     from cyclegan_hf.models.generator_encoder_decoder import EncoderDecoderGenerator
     from cyclegan_hf.models.generator_resnet import ResnetGenerator
@@ -31,6 +32,7 @@ __all__ = [
     "EncoderDecoderGenerator",
     "ExportedPipeline",
     "ImageProcessor",
+    "LocalAffineGenerator",
     "MaxPoolUnetGenerator",
     "PatchDiscriminator",
     "PixelDiscriminator",
@@ -48,6 +50,7 @@ _MODULES = {
     "EncoderDecoderGenerator": "cyclegan_hf.models.generator_encoder_decoder",
     "ExportedPipeline": "cyclegan_hf.pipelines.pipeline_exported",
     "ImageProcessor": "cyclegan_hf.image_processor",
+    "LocalAffineGenerator": "cyclegan_hf.models.generator_affine",
     "MaxPoolUnetGenerator": "cyclegan_hf.models.generator_unet_maxpool",
     "PatchDiscriminator": "cyclegan_hf.models.discriminator_patch",
     "PixelDiscriminator": "cyclegan_hf.models.discriminator_pixel",

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cyclegan_hf.cli import main
+from cyclegan_hf.models.generator_affine import LocalAffineGenerator
 from cyclegan_hf.models.generator_encoder_decoder import EncoderDecoderGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.generator_unet import UnetGenerator
@@ -35,6 +36,7 @@ GENERATORS = {
         block_out_channels=(8, 16), num_res_blocks=1, learn_residual=True, activation_after_add=True
     ),
     "encoder_decoder": lambda: EncoderDecoderGenerator(block_out_channels=(8, 16), num_res_blocks=1),
+    "affine": lambda: LocalAffineGenerator(block_out_channels=(8, 12, 16), num_res_blocks=1),
     "unet_maxpool": lambda: MaxPoolUnetGenerator(block_out_channels=(8, 16), layers_per_block=2),
     "unet": lambda: UnetGenerator(block_out_channels=(8, 16, 16)),
     "unet_batch": lambda: UnetGenerator(block_out_channels=(8, 16, 16), norm_type="batch"),

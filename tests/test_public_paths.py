@@ -16,6 +16,7 @@ GOLDEN = {
     "EncoderDecoderGenerator": "cyclegan_hf.models.generator_encoder_decoder",
     "ExportedPipeline": "cyclegan_hf.pipelines.pipeline_exported",
     "ImageProcessor": "cyclegan_hf.image_processor",
+    "LocalAffineGenerator": "cyclegan_hf.models.generator_affine",
     "MaxPoolUnetGenerator": "cyclegan_hf.models.generator_unet_maxpool",
     "PatchDiscriminator": "cyclegan_hf.models.discriminator_patch",
     "PixelDiscriminator": "cyclegan_hf.models.discriminator_pixel",
@@ -44,6 +45,7 @@ def test_all_names_are_listed_here() -> None:
         ("ResnetGenerator", {"block_out_channels": (4, 8), "num_res_blocks": 1}),
         ("UnetGenerator", {"block_out_channels": (4, 8, 8)}),
         ("EncoderDecoderGenerator", {"block_out_channels": (4, 8), "num_res_blocks": 1}),
+        ("LocalAffineGenerator", {"block_out_channels": (4, 8), "num_res_blocks": 1}),
         ("MaxPoolUnetGenerator", {"block_out_channels": (4, 8), "layers_per_block": 1}),
     ],
 )

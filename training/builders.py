@@ -11,6 +11,7 @@ from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
 from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
 from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
+from cyclegan_hf.models.generator_affine import LocalAffineGenerator
 from cyclegan_hf.models.generator_attention import AttentionGenerator
 from cyclegan_hf.models.generator_encoder_decoder import EncoderDecoderGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
@@ -26,6 +27,7 @@ from training.objectives import Networks
 GENERATORS = {
     "AttentionGenerator": AttentionGenerator,
     "EncoderDecoderGenerator": EncoderDecoderGenerator,
+    "LocalAffineGenerator": LocalAffineGenerator,
     "MaxPoolUnetGenerator": MaxPoolUnetGenerator,
     "ResnetGenerator": ResnetGenerator,
     "UnetGenerator": UnetGenerator,
@@ -62,8 +64,8 @@ def build_networks(config: TrainConfig) -> Networks:
     for network in [*networks.generators, *networks.discriminators]:
         initialize_weights(network, config.init.type, config.init.gain)
     for network in networks.generators:
-        if network.config.get("learn_residual"):  # starts as the identity: no detail has to be learnt again
-            nn.init.zeros_(network.conv_out[1].weight)
+        if network.config.get("learn_residual") or isinstance(network, LocalAffineGenerator):
+            nn.init.zeros_(network.conv_out[1].weight)  # starts as the identity: no detail has to be learnt again
     _check_sizes(networks, config.data.image_sizes)
     if config.data.normalization == "dataset":
         _check_unbounded(networks)

@@ -11,6 +11,8 @@ from torch import nn
 
 from cyclegan_hf.conversion_networks import OFFICIAL_NAMES, load_official_network, role_kind
 from cyclegan_hf.image_processor import ImageProcessor
+from cyclegan_hf.models.generator_affine import LocalAffineGenerator
+from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from training.builders import build_networks
 from training.checkpointing import CONFIG_NAME, STATE_FOLDER
@@ -22,6 +24,8 @@ from training.objectives import Networks
 logger = logging.getLogger(__name__)
 
 
+_DECODER = ("up_blocks.", "conv_out.")  # of a ResnetGenerator
+
 Examples = Callable[[int, ImageProcessor], Iterable[torch.Tensor]]
 """Some training examples `(B, C, H, W)` of domain 0 (A) or 1 (B), in a processor's model space."""
 
@@ -31,7 +35,8 @@ def load_weights(networks: Networks, source: str, examples: Examples) -> None:
 
     A pipeline gives the generators it has (the averaged ones, where EMA was on), a checkpoint of ours the
     discriminators too. What the source lacks starts afresh. Networks with instance norm become such without norm,
-    where the recipe's have none: see `training/folding.py`.
+    where the recipe's have none: see `training/folding.py`. A `LocalAffineGenerator` takes what it shares with a
+    `ResnetGenerator`, all but the decoder.
 
     Args:
         networks: The networks to fill.
@@ -50,6 +55,11 @@ def load_weights(networks: Networks, source: str, examples: Examples) -> None:
                 domain = 0 if name in ("generator_a2b", "discriminator_a") else 1  # what it looks at
                 found = fold_instance_norm(found.float(), examples(domain, processors[domain]))
                 logger.info("%s: instance norm folded into its convolutions.", name)
+            elif isinstance(found, ResnetGenerator) and isinstance(network, LocalAffineGenerator):
+                state = found.state_dict()
+                shared = {key: tensor for key, tensor in state.items() if not key.startswith(_DECODER)}
+                found = network.state_dict() | shared
+                logger.info("%s: a ResnetGenerator's encoder and blocks; the last layer starts afresh.", name)
             else:
                 found = found.state_dict()
         _load(network, found, name, source)

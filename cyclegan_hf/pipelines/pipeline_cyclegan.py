@@ -71,7 +71,8 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
 
     memory_budget: int | None = None
     """Bytes that a picture may take on its way through a generator; by default 1 GiB, on a GPU half of what is free.
-    Larger ones go through a `ResnetGenerator` in strips, with the same result; other generators take them whole."""
+    Larger ones go through a `ResnetGenerator` or `LocalAffineGenerator` in strips, with the same result; other
+    generators take them whole."""
 
     _optional_components = _GENERATORS
     model_cpu_offload_seq = "generator_a2b->generator_b2a"  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Large pictures through a `ResnetGenerator` strip by strip: the whole picture's result in a fraction of its memory.
+"""Large pictures through a generator strip by strip: the whole picture's result in a fraction of its memory.
 
 An instance norm needs the mean and the variance of the whole picture, and a strip's own are others. So they are fixed
 layer by layer: a first pass over the strips adds up a layer's statistics, the next pass uses them. Maps at the full
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cyclegan_hf.models.generator_affine import LocalAffineGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator, before_tanh
 from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d, Upsample2x
 
@@ -175,7 +176,9 @@ def fits(generator: Any, sample: torch.Tensor, budget: int) -> bool:
 
 
 def takes_strips(generator: Any) -> bool:
-    """Whether this module knows a generator: a `ResnetGenerator` that keeps the pictures' size."""
+    """Whether this module knows a generator: a `LocalAffineGenerator`, or a `ResnetGenerator` that keeps the size."""
+    if isinstance(generator, LocalAffineGenerator):
+        return True
     if not isinstance(generator, ResnetGenerator):
         return False
     return bool(generator.config["in_padding"] == generator.config["out_padding"] == 3)
@@ -186,7 +189,7 @@ def translate_in_strips(generator: Any, sample: torch.Tensor, rows: int | None =
     """Translate a batch as `generator(sample).sample` does, in strips.
 
     Args:
-        generator: A `ResnetGenerator` in evaluation mode.
+        generator: One that [`takes_strips`], in evaluation mode.
         sample: Pictures `(B, in_channels, H, W)` in [-1, 1], H and W multiples of the generator's `size_multiple`.
         rows: Rows of a strip; by default so many that its widest map has 32 MB.
 
@@ -205,6 +208,8 @@ def translate_in_strips(generator: Any, sample: torch.Tensor, rows: int | None =
     kept = _kept(encoder, rows, len(generator.mid_blocks))
     for block in generator.mid_blocks:
         _residual(block, kept, rows)
+    if isinstance(generator, LocalAffineGenerator):
+        return _transformed(generator, sample, generator.conv_out(kept.to(sample.dtype)), rows)
     layers = [*(_Layer(list(block)) for block in generator.up_blocks), _Layer(list(generator.conv_out))]
     decoder = _Chain(layers, lambda first, last: kept[:, :, first:last].to(sample.dtype), kept.shape[2])
     decoder.settle(rows)
@@ -214,6 +219,17 @@ def translate_in_strips(generator: Any, sample: torch.Tensor, rows: int | None =
         if generator.config["learn_residual"]:
             strip = strip + before_tanh(sample[:, :, first:last])
         result[:, :, first:last] = torch.tanh(strip)
+    return result
+
+
+def _transformed(generator: Any, sample: torch.Tensor, field: torch.Tensor, rows: int) -> torch.Tensor:
+    """The pictures with a coarse field applied, each strip of which is enlarged with a row more on either side."""
+    result, scale = torch.empty_like(sample), generator.size_multiple
+    for first, last in strips(field.shape[2], max(1, rows // scale)):
+        low, high = max(0, first - 1), min(field.shape[2], last + 1)
+        fine = generator.enlarge(field[:, :, low:high])[:, :, (first - low) * scale : (last - low) * scale]
+        inner = slice(first * scale, last * scale)
+        result[:, :, inner] = generator.transform(sample[:, :, inner], fine)
     return result
 
 

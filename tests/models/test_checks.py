@@ -8,6 +8,7 @@ from diffusers import ModelMixin
 from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
 from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
 from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
+from cyclegan_hf.models.generator_affine import LocalAffineGenerator
 from cyclegan_hf.models.generator_attention import AttentionGenerator
 from cyclegan_hf.models.generator_encoder_decoder import EncoderDecoderGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
@@ -16,7 +17,14 @@ from cyclegan_hf.models.generator_unet_maxpool import MaxPoolUnetGenerator
 from cyclegan_hf.models.layers import Pad2d, ResnetBlock
 
 
-GENERATORS = [AttentionGenerator, EncoderDecoderGenerator, MaxPoolUnetGenerator, ResnetGenerator, UnetGenerator]
+GENERATORS = [
+    AttentionGenerator,
+    EncoderDecoderGenerator,
+    LocalAffineGenerator,
+    MaxPoolUnetGenerator,
+    ResnetGenerator,
+    UnetGenerator,
+]
 DISCRIMINATORS = [DualHeadDiscriminator, PatchDiscriminator, PixelDiscriminator]
 
 
@@ -53,6 +61,7 @@ def test_channels(model_class: type[ModelMixin], name: str) -> None:
         (UnetGenerator, {"dropout_prob": -0.1}, "`dropout_prob` must be in [0, 1), got -0.1."),
         (UnetGenerator, {"dropout_prob": "half"}, "`dropout_prob` must be in [0, 1), got 'half'."),
         (EncoderDecoderGenerator, {"num_res_blocks": -1}, "`num_res_blocks` must be at least 0, got -1."),
+        (LocalAffineGenerator, {"num_res_blocks": -1}, "`num_res_blocks` must be at least 0, got -1."),
         (AttentionGenerator, {"num_res_blocks": -1}, "`num_res_blocks` must be at least 0, got -1."),
     ],
 )

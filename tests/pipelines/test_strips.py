@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cyclegan_hf import CycleGANPipeline, EncoderDecoderGenerator, ResnetGenerator
+from cyclegan_hf import CycleGANPipeline, EncoderDecoderGenerator, LocalAffineGenerator, ResnetGenerator
 from cyclegan_hf.pipelines.strips import fits, strips, takes_strips, translate_in_strips
 from tests.testing_utils import noise
 
@@ -22,11 +22,14 @@ FORMS: dict[str, dict[str, Any]] = {
     "norm_on_last": {"norm_on_last": True},
     "three_levels": {"block_out_channels": (4, 6, 8, 10)},
     "no_blocks": {"num_res_blocks": 0},
+    "affine": {"model": LocalAffineGenerator},
+    "affine_instance": {"model": LocalAffineGenerator, "norm_type": "instance"},
+    "affine_one_level": {"model": LocalAffineGenerator, "block_out_channels": (4,)},
 }
 
 
-def tiny(**settings: Any) -> ResnetGenerator:
-    generator = ResnetGenerator(**{"block_out_channels": (4, 6, 8), "num_res_blocks": 2} | settings).eval()
+def tiny(model: Any = ResnetGenerator, **settings: Any) -> Any:
+    generator = model(**{"block_out_channels": (4, 6, 8), "num_res_blocks": 2} | settings).eval()
     for name, buffer in generator.named_buffers():
         if "running" in name:
             buffer.uniform_(0.5, 1.5)

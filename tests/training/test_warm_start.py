@@ -160,6 +160,25 @@ def test_a_resumed_run_does_not_start_again(tmp_path: Path) -> None:
     assert largest_difference(weights(resumed.raw), weights(trainer.raw)) == 0
 
 
+def test_a_local_affine_generator_takes_a_resnets_encoder_and_blocks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = fresh_networks(norm_type="none")
+    CycleGANPipeline(*source.generators).save_pretrained(tmp_path)
+    block = {key: value for key, value in GENERATOR.items() if key != "_class_name"}
+    block |= {"_class_name": "LocalAffineGenerator"}
+    networks = build_networks(TrainConfig(generator=block, discriminator=DISCRIMINATOR))
+    fresh = networks.generator_a2b.conv_out[1].weight.clone()
+    with caplog.at_level(logging.INFO):
+        load_weights(networks, str(tmp_path), no_examples)
+    assert "generator_a2b: a ResnetGenerator's encoder and blocks; the last layer starts afresh." in caplog.text
+    ours, theirs = networks.generator_a2b.state_dict(), source.generator_a2b.state_dict()
+    assert torch.equal(ours.pop("conv_out.1.weight"), fresh)
+    ours.pop("conv_out.1.bias")
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    assert not fresh.any()  # so that the first translation is the picture itself
+
+
 @pytest.mark.parametrize("judges_too", [False, True])
 def test_instance_norm_is_folded_for_networks_without_norm(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, judges_too: bool
