@@ -72,8 +72,7 @@ class RunConfig:
     allow_other_pictures: bool = False
     """Go on from a checkpoint although the sources' pictures are not those that the run began with."""
     warm_start: str | None = None
-    """Weights to start from: a folder or Hub id of ours, or a folder of official `*_net_G_A.pth` files. Instance norm
-    is folded into the convolutions where the recipe's networks are the same with `norm_type: none`."""
+    """Weights to start from: a folder or Hub id of ours, or a folder of official `*_net_G_A.pth` files."""
     report_to: Literal["tensorboard", "none"] = "tensorboard"
     """Tracker for scalars and samples. The JSONL log is always written."""
 

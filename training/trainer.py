@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +13,6 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from cyclegan_hf import __version__
-from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
@@ -26,7 +24,7 @@ from training.data.bad_pictures import share_bad_pictures
 from training.data.normalization import Statistics, dataset_statistics
 from training.data.order import Share
 from training.data.sources import load_sources, without_backgrounds
-from training.data.streams import DomainDataset, open_stream, some_examples
+from training.data.streams import open_stream
 from training.ema import EmaModel
 from training.epochs import steps_in_epoch, summary
 from training.evaluation import check_evaluation
@@ -68,7 +66,7 @@ class Trainer:
         set_seed(run.seed % 2**32)  # NumPy takes no larger one
         networks = build_networks(config)
         if run.warm_start and checkpoint is None:
-            load_weights(networks, run.warm_start, self._some_examples)
+            load_weights(networks, run.warm_start)
         self.sources = without_backgrounds(self.sources, config.data)  # may take long: after what can fail at once
         self.pictures = self.sources.train
         self.sample_pictures = sample_pictures(self.sources, run.num_validation_images)
@@ -239,10 +237,6 @@ class Trainer:
             key: next(stream).to(self.device, non_blocking=True, memory_format=self.layout)
             for key, stream in self.streams.items()
         }
-
-    def _some_examples(self, domain: int, processor: ImageProcessor) -> Iterator[torch.Tensor]:
-        files = self.sources.train["ab"[domain]]
-        return some_examples(DomainDataset(files, processor, self.config.data, self.config.run.seed, domain), 64)
 
     def _sample(self, record: Record) -> None:
         if not self.accelerator.is_main_process:

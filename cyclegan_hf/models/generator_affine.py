@@ -41,9 +41,10 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         out_channels: Channels of the pictures that go out; as many.
         block_out_channels: Channels after the first convolution and after each strided one.
         num_res_blocks: Residual blocks at the smallest resolution.
-        norm_type: `"none"`, `"instance"`, `"batch"` or `"pixel"`.
+        norm_type: `"pixel"`, which looks at no other pixel, so that a part of a photo is translated as in the whole;
+            `"instance"`, `"batch"` or `"none"`, with which training diverged.
         padding_mode: `"reflect"` or `"zero"`.
-        activation_type: `"relu"` or `"leaky_relu"`, with a slope of 0.2.
+        activation_type: `"leaky_relu"`, with a slope of 0.2, or `"relu"`.
 
     Raises:
         ValueError: For numbers of channels that differ, and values that are none of these.
@@ -59,9 +60,9 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         out_channels: int = 3,
         block_out_channels: tuple[int, ...] = (32, 64, 128),
         num_res_blocks: int = 6,
-        norm_type: NormType = "none",
+        norm_type: NormType = "pixel",
         padding_mode: PaddingMode = "reflect",
-        activation_type: ActivationType = "relu",
+        activation_type: ActivationType = "leaky_relu",
     ) -> None:
         super().__init__()
         widths = check_widths(block_out_channels)

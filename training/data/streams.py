@@ -6,7 +6,6 @@ streamed, mixed by weights or shuffled in a buffer have streams of their own: se
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,15 +115,6 @@ class StreamBatches(Sampler[list[Key]]):
                 keys.append(Key(epoch, int(order[place])))
             yield keys
             first += self.batch_size * self.num_processes
-
-
-def some_examples(dataset: DomainDataset, count: int) -> Iterator[torch.Tensor]:
-    """Up to `count` examples of the first pass in its order, `(1, channels, size, size)` in model space."""
-    keys = StreamBatches(len(dataset), 1, dataset.seed, dataset.domain, start=0, rank=0, num_processes=1)
-    for (key,) in islice(keys, min(count, len(dataset))):
-        picture, _ = dataset[key]
-        if picture is not None:
-            yield picture[None]
 
 
 def _collate(examples: list[Example]) -> Example:
