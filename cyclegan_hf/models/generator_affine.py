@@ -9,13 +9,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from cyclegan_hf.models.checks import check_least, check_multiples, check_widths
-from cyclegan_hf.models.generator_resnet import before_tanh
 from cyclegan_hf.models.layers import (
     ActivationType,
     NormType,
     Pad2d,
     PaddingMode,
     ResnetBlock,
+    before_tanh,
     conv_bias,
     make_activation,
     make_norm,
@@ -82,7 +82,8 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         )
         self.down_blocks = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=bias),
+                Pad2d(1, padding_mode),  # zeros would tell where the upper edge is, and skies get a band along it
+                nn.Conv2d(narrow, wide, 3, stride=2, bias=bias),
                 make_norm(norm_type, wide),
                 make_activation(activation_type),
             )

@@ -16,6 +16,7 @@ from cyclegan_hf.models.layers import (
     ResnetBlock,
     Upsample2x,
     UpsampleType,
+    before_tanh,
     conv_bias,
     make_activation,
     make_norm,
@@ -181,12 +182,6 @@ class ResnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         if not return_dict:
             return (hidden,)
         return GeneratorOutput(sample=hidden)
-
-
-def before_tanh(picture: torch.Tensor) -> torch.Tensor:
-    """What tanh makes the picture of: the inverse of tanh, on 0.99 of its range (at the ends it is infinite)."""
-    picture = picture.clamp(-0.99, 0.99)
-    return 0.5 * (torch.log1p(picture) - torch.log1p(-picture))
 
 
 def _upsampling(

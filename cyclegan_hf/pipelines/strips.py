@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from cyclegan_hf.models.generator_affine import LocalAffineGenerator
-from cyclegan_hf.models.generator_resnet import ResnetGenerator, before_tanh
-from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d, Upsample2x
+from cyclegan_hf.models.generator_resnet import ResnetGenerator
+from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d, Upsample2x, before_tanh
 
 
 Rows = tuple[int, int]

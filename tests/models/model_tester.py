@@ -78,7 +78,10 @@ class ModelTester:
             assert all(torch.equal(ours[name], theirs[name]) for name in ours)
             sample = self.sample()
             with torch.no_grad():
-                assert torch.equal(model(sample, return_dict=False)[0], loaded(sample, return_dict=False)[0])
+                before, after = (network(sample, return_dict=False)[0] for network in (model, loaded))
+            torch.testing.assert_close(
+                after, before, rtol=0, atol=1e-6
+            )  # sums may run otherwise where memory is aligned otherwise
 
     def test_config_goes_through_json(self) -> None:
         for variant in [{}, *self.variants]:
