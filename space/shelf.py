@@ -193,7 +193,7 @@ class Shelf:
 def load(checkpoint: Checkpoint, *, graphs: bool) -> Any:
     """A model on the device that there is: a GPU, or the processor with exported graphs where those may be used.
 
-    On a processor ONNX Runtime took 0.7 of torch's time, in float32 as in bfloat16 (the bundled weights, 512×384).
+    On a processor ONNX Runtime took a quarter to a half of torch's time (the bundled weights, 512×384, in turn).
     """
     import_library()
     import torch
