@@ -82,15 +82,16 @@ def load_subject(
     of_hub = model is not None and is_hub_id(model)
     folder = find_folder(model, list(GENERATORS), subfolder=subfolder, revision=revision)
     pipeline = CycleGANPipeline.from_pretrained(folder)
-    # Of a repository only the pipeline is fetched: what else its cache holds is of other commands.
-    state = folder / STATE if not of_hub and (folder / STATE / "run.json").is_file() else None
+    if of_hub:
+        _fetch_state(str(model), _commit(folder, subfolder), subfolder, raw=weights == "raw")
+    state = folder / STATE if (folder / STATE / "run.json").is_file() else None
     recipe = _recipe(state)
     name = "bundled" if model is None else model if of_hub else Path(model).absolute().name
     facts: dict[str, Any] = {"name": name, "weights": "saved"}
     averaged = recipe.get("ema", {}).get("decay", 0) > 0
     if weights == "raw":
         if state is None:
-            raise ValueError(f"{model}: expected a checkpoint with raw weights in {STATE}/, found none")
+            raise ValueError(f"{model or name}: expected a checkpoint with raw weights in {STATE}/, found none")
         _load_raw(pipeline, state)
         facts["weights"] = "raw"
     elif averaged:
@@ -98,7 +99,7 @@ def load_subject(
     if revision is not None:
         facts["revision"] = revision
     if of_hub:
-        facts["commit"] = folder.parents[len(PurePosixPath(subfolder).parts) - 1].name if subfolder else folder.name
+        facts["commit"] = _commit(folder, subfolder)
         records = _hub_records(str(model), facts["commit"], subfolder)
     else:
         records = [folder / name for name in _RECORDS] if state is None else [state / "run.json"]
@@ -111,6 +112,27 @@ def load_subject(
         pipeline.optimize()
     judges = _judges(pipeline, state, recipe, device) if state is not None else {}
     return Subject(name, pipeline, judges, facts, folder)
+
+
+def _commit(folder: Path, subfolder: str | None) -> str:
+    """The commit of a folder in the Hub's cache."""
+    return folder.parents[len(PurePosixPath(subfolder).parts) - 1].name if subfolder else folder.name
+
+
+def _fetch_state(repo_id: str, commit: str, subfolder: str | None, raw: bool) -> None:
+    """Fetch of a repository's training state, if it has one, what an evaluation looks at: not its optimizers."""
+    from cyclegan_hf.hub_download import RepoFiles
+    from cyclegan_hf.hub_errors import HubError
+
+    names = ["run.json", "config.yaml", "discriminator_*.safetensors"]
+    if raw:
+        names.append("generator_*.safetensors")
+    try:
+        RepoFiles(repo_id, revision=commit).find(*(str(PurePosixPath(subfolder or "", STATE, name)) for name in names))
+    except HubError as error:
+        if raw:
+            raise
+        logger.warning("%s: its discriminators cannot judge (%s)", repo_id, one_line(error, 200))
 
 
 def _hub_records(repo_id: str, commit: str, subfolder: str | None) -> list[Path]:
