@@ -154,6 +154,8 @@ def save_picture(image: Image.Image, path: Path) -> None:
 def visible_files(folder: Path, leave_out: Path | None = None) -> Iterator[Path]:
     """Yields the files of a folder by name, and then those of its sub-folders; hidden ones are left out.
 
+    Symbolic links are followed, but no folder is looked into twice: a link may lead back to where it is.
+
     Args:
         folder: the folder.
         leave_out: a sub-folder that is not looked into.
@@ -161,11 +163,17 @@ def visible_files(folder: Path, leave_out: Path | None = None) -> Iterator[Path]
     Raises:
         OSError: a folder cannot be read.
     """
-    closed = None if leave_out is None else os.path.realpath(leave_out)
-    for parent, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(
-            sub for sub in folders if sub[0] != "." and os.path.realpath(os.path.join(parent, sub)) != closed
-        )
+    entered = {os.path.realpath(folder)}
+    if leave_out is not None:
+        entered.add(os.path.realpath(leave_out))
+    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        unseen = []
+        for sub in sorted(sub for sub in folders if sub[0] != "."):
+            place = os.path.realpath(os.path.join(parent, sub))
+            if place not in entered:
+                entered.add(place)
+                unseen.append(sub)
+        folders[:] = unseen
         yield from (Path(parent, name) for name in sorted(names) if name[0] != ".")
 
 

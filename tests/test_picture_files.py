@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cyclegan_hf.picture_files import PictureFile, plan_pictures, save_picture
+from cyclegan_hf.picture_files import PictureFile, plan_pictures, save_picture, visible_files
 from tests.testing_utils import make_picture
 
 
@@ -109,6 +109,21 @@ def test_a_link_to_an_input_is_not_replaced_either() -> None:
     Path("out/a.png").symlink_to("../in/a.png")
     with pytest.raises(ValueError, match="would replace an input"):
         plan_pictures(["in/a.png"], "out", existing="overwrite")
+
+
+def test_linked_folders_are_looked_into_once_and_never_in_a_circle() -> None:
+    Path("links").mkdir()
+    Path("links/animals").symlink_to("../in", target_is_directory=True)
+    Path("links/same").symlink_to("../in", target_is_directory=True)
+    Path("in/day 1/back").symlink_to("../../links", target_is_directory=True)
+    assert list(visible_files(Path("links"))) == [
+        Path("links/animals", name) for name in ("a.png", "b.JPG", "notes.txt", "day 1/c.tif")
+    ]
+    assert Path("in/day 1/back/animals") not in {path.parent for path in visible_files(Path("in"))}
+    Path("in/results").symlink_to("../out", target_is_directory=True)
+    Path("out").mkdir()
+    Path("out/old.png").touch()
+    assert Path("in/results/old.png") not in set(visible_files(Path("in"), leave_out=Path("out")))
 
 
 def test_two_pictures_never_share_an_output() -> None:
