@@ -7,10 +7,11 @@ byte ranges of that file, which ONNX Runtime and OpenVINO read in place.
 import contextlib
 import json
 import logging
+import math
 import os
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 WEIGHTS_NAME = weights_name(None)
 OPSET = 18
 PARITY_TOLERANCE = 1e-3  # in [-1, 1]: an eighth of one of 255 steps
+LEVELS = 127.5  # steps of 255 in one unit of [-1, 1]
 
 _DTYPES: dict[str, Any] = {"F16": np.float16, "F32": np.float32}
 _MAX_INLINE = 4096  # bytes; constants of the graph itself, such as the widths of a padding
@@ -43,16 +45,24 @@ class OnnxReport:
         num_tensors: Initialisers that lie in the safetensors file.
         max_difference: Largest difference between ONNX Runtime's output and torch's, in [-1, 1], over two input sizes;
             `None` where ONNX Runtime is not installed.
+        mean_difference: Its mean over all values.
     """
 
     path: Path
     num_bytes: int
     num_tensors: int
     max_difference: float | None
+    mean_difference: float | None = None
 
     def __str__(self) -> str:
-        compared = "not compared: no onnxruntime" if self.max_difference is None else f"{self.max_difference:.1e}"
-        return f"{self.path}: {self.num_bytes:,} bytes over {self.num_tensors} tensors, largest difference {compared}"
+        size = f"{self.path}: {self.num_bytes:,} bytes over {self.num_tensors} tensors"
+        if self.max_difference is None or self.mean_difference is None:
+            return f"{size}, not compared: no onnxruntime"
+        levels = [f"{difference * LEVELS:.2g}" for difference in (self.max_difference, self.mean_difference)]
+        return (
+            f"{size}, differs from torch by at most {self.max_difference:.1e}, on average {self.mean_difference:.1e} "
+            f"in [-1, 1]: {levels[0]} and {levels[1]} of 255 levels"
+        )
 
 
 def export_onnx(pipeline_folder: str | os.PathLike[str]) -> list[OnnxReport]:
@@ -102,11 +112,18 @@ def _export(generator: Any, folder: Path) -> OnnxReport:
     temporary = folder / f".{GRAPH_NAME}.{uuid.uuid4().hex[:8]}.tmp"  # beside the weights, so that it finds them
     try:
         temporary.write_bytes(model.SerializeToString())
-        difference = _max_difference(generator, temporary, samples)
+        differences = _differences(generator, temporary, samples)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return OnnxReport(path=path, num_bytes=path.stat().st_size, num_tensors=num_tensors, max_difference=difference)
+    largest, mean = differences or (None, None)
+    return OnnxReport(
+        path=path,
+        num_bytes=path.stat().st_size,
+        num_tensors=num_tensors,
+        max_difference=largest,
+        mean_difference=mean,
+    )
 
 
 def _shapes(generator: Any) -> list[tuple[int, int, int, int]]:
@@ -212,25 +229,50 @@ def _refer(model: Any, weights: Path) -> int:
     return len(renamed)
 
 
-def _max_difference(generator: Any, path: Path, samples: list[torch.Tensor]) -> float | None:
+def compare(
+    run: Callable[[np.ndarray], np.ndarray], generator: Any, samples: Iterable[np.ndarray]
+) -> tuple[float, float]:
+    """Largest and mean difference between a graph's output and a generator's, in [-1, 1].
+
+    Args:
+        run: The graph.
+        generator: The generator, in float32.
+        samples: Inputs of shape `(B, C, H, W)`, float32.
+
+    Returns:
+        Infinity, where an output has another shape.
+    """
+    largest, total, count = 0.0, 0.0, 0
+    for sample in samples:
+        with torch.inference_mode():
+            expected = generator(torch.from_numpy(sample)).sample.numpy()
+        found = run(sample)
+        if found.shape != expected.shape:
+            return math.inf, math.inf
+        difference = np.abs(found - expected)
+        largest = float(np.maximum(largest, difference.max()))  # NaN stays NaN
+        total, count = total + float(difference.sum(dtype=np.float64)), count + difference.size
+    return largest, total / count
+
+
+def _differences(generator: Any, path: Path, samples: list[torch.Tensor]) -> tuple[float, float] | None:
     try:
         import onnxruntime
     except ImportError:
         logger.warning("the graph was not compared with torch: `pip install 'cyclegan_hf[export]'` has ONNX Runtime")
         return None
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    differences = []
-    for sample in samples:
-        with torch.inference_mode():
-            expected = generator(sample).sample.numpy()
-        (found,) = session.run(["translation"], {"sample": sample.numpy()})
-        differences.append(float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf"))
-    if not max(differences) <= PARITY_TOLERANCE:  # written so that NaN is refused too
+    largest, mean = compare(
+        lambda sample: session.run(["translation"], {"sample": sample})[0],
+        generator,
+        [sample.numpy() for sample in samples],
+    )
+    if not largest <= PARITY_TOLERANCE:  # written so that NaN is refused too
         raise ValueError(
-            f"{path.parent}: ONNX Runtime's output differs from torch's by {max(differences):.1e}, "
+            f"{path.parent}: ONNX Runtime's output differs from torch's by {largest:.1e}, "
             f"expected at most {PARITY_TOLERANCE:.0e}"
         )
-    return max(differences)
+    return largest, mean
 
 
 @contextlib.contextmanager

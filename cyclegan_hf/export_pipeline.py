@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from cyclegan_hf.export import OnnxReport, export_onnx
+from cyclegan_hf.export import OnnxReport, compare, export_onnx
+from cyclegan_hf.export_int8 import COMPARED, MAX_MEAN_DIFFERENCE, calibration_files, quantize, samples
 from cyclegan_hf.pipelines.folders import OPENVINO_NAME
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.pipelines.pipeline_exported import GraphNetwork, openvino_core
@@ -25,6 +27,8 @@ def export_pipeline(
     output: str | os.PathLike[str],
     format: Literal["onnx", "openvino"] = "onnx",
     *,
+    int8: bool = False,
+    calibration: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     subfolder: str | None = None,
 ) -> list[OnnxReport]:
@@ -34,25 +38,39 @@ def export_pipeline(
         model: A folder or a Hub id.
         output: The folder to write: half-precision weights and graphs. The model's own folder keeps its weights.
         format: `"onnx"`, or `"openvino"` for OpenVINO's own files (`model.xml`, and weights in `model.bin`).
+        int8: Compute the convolutions in 8-bit integers, in OpenVINO's files.
+        calibration: Folder of pictures that show the ranges of the values; see `export_int8.calibration_files`.
         revision: Branch, tag or commit on the Hub.
         subfolder: Where the pipeline is inside the folder or the repository.
 
     Returns:
         One report a generator. OpenVINO's difference is that of its default precision, which is bfloat16 where the
-        processor computes in it.
+        processor computes in it; of 8-bit integers it is that on some of the calibration's pictures.
 
     Raises:
-        ImportError: The extra `export` is not installed.
-        ValueError: There is no such pipeline, a weight is too large for half precision, or a graph does not give what
-            torch gives.
+        ImportError: The extra `export`, or `int8`, is not installed.
+        ValueError: There is no such pipeline, a weight is too large for half precision, a graph does not give what
+            torch gives, or the calibration is missing or without pictures.
     """
     output = Path(output)
+    if int8 and format != "openvino":
+        raise ValueError(f"8-bit integers are of OpenVINO's files: expected the format openvino, got {format}")
+    if int8 != (calibration is not None):
+        raise ValueError("8-bit integers and a folder of pictures to calibrate with belong together, got one of them")
     source = Path(model) / (subfolder or ".")
     if source.is_dir() and source.resolve() == output.resolve():
         if format != "onnx":
             raise ValueError(f"{output}: OpenVINO's files come with weights of their own; name another folder")
         return export_onnx(output)
     pipeline = CycleGANPipeline.from_pretrained(model, revision=revision, subfolder=subfolder)
+    files = {}
+    if calibration is not None:
+        domains = {"a": pipeline.config["domain_a"], "b": pipeline.config["domain_b"]}
+        files = {
+            name: calibration_files(Path(calibration), name[len("generator_")], domains)
+            for name in GENERATORS
+            if getattr(pipeline, name) is not None
+        }
     pipeline.to(dtype=torch.float16)
     for name in GENERATORS:
         generator = getattr(pipeline, name)
@@ -62,26 +80,41 @@ def export_pipeline(
         pipeline.save_pretrained(folder)
         reports = export_onnx(folder)
         if format == "openvino":
-            reports = [_to_openvino(report, getattr(pipeline, report.path.parent.name)) for report in reports]
+            reports = [_to_openvino(report, pipeline, files.get(report.path.parent.name)) for report in reports]
         return [dataclasses.replace(report, path=output / report.path.relative_to(folder)) for report in reports]
 
 
-def _to_openvino(report: OnnxReport, generator: Any) -> OnnxReport:
-    """The same generator in OpenVINO's own files, in the place of the ONNX graph."""
+def _to_openvino(report: OnnxReport, pipeline: Any, files: list[Path] | None) -> OnnxReport:
+    """The same generator in OpenVINO's own files, in the place of the ONNX graph; in 8 bits, where files are given."""
     try:
         import openvino
     except ImportError as error:
         raise ImportError(f"exporting needs `pip install 'cyclegan_hf[export]'` ({error})") from error
     path = report.path.with_name(OPENVINO_NAME)
-    openvino.save_model(openvino_core().read_model(report.path), path, compress_to_fp16=True)
+    name = path.parent.name
+    generator = torch.nn.Module.float(getattr(pipeline, name))  # not diffusers', which warns
+    model = openvino_core().read_model(report.path)
+    if files is None:
+        shown, limit = [_noise(generator)], 0.2  # bfloat16's rounding, layer after layer; a wrong graph is far off
+    else:
+        processor = getattr(pipeline, f"image_processor_{name[len('generator_')]}")
+        shown = list(samples(files, processor, generator.size_multiple, generator.min_size))
+        model = quantize(model, shown)
+        shown, limit = shown[:COMPARED], math.inf
+    openvino.save_model(model, path, compress_to_fp16=True)
     report.path.unlink()
-    network = GraphNetwork(path, "openvino")
-    side = -(-max(64, network.min_size) // network.size_multiple) * network.size_multiple
-    sample = torch.rand(1, generator.config["in_channels"], side, side, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = generator.float()(sample * 2 - 1).sample.numpy()
-    difference = float(np.abs(network(sample.numpy() * 2 - 1) - expected).max())
-    if not difference <= 0.2:  # of [-1, 1]: bfloat16's rounding, layer after layer; a wrong graph is far off
-        raise ValueError(f"{path}: OpenVINO's output differs from torch's by {difference:.1e}")
+    largest, mean = compare(GraphNetwork(path, "openvino"), generator, shown)
+    if not (largest <= limit and mean <= MAX_MEAN_DIFFERENCE):
+        raise ValueError(
+            f"{name}: OpenVINO's output differs from torch's by {mean:.1e} on average (expected at most "
+            f"{MAX_MEAN_DIFFERENCE}) and by {largest:.1e} at most"
+        )
     size = path.stat().st_size + path.with_suffix(".bin").stat().st_size
-    return dataclasses.replace(report, path=path, num_bytes=size, max_difference=difference)
+    return dataclasses.replace(report, path=path, num_bytes=size, max_difference=largest, mean_difference=mean)
+
+
+def _noise(generator: Any) -> np.ndarray:
+    side = -(-max(64, generator.min_size) // generator.size_multiple) * generator.size_multiple
+    shape = (1, generator.config["in_channels"], side, side)
+    sample: np.ndarray = torch.rand(shape, generator=torch.Generator().manual_seed(0)).numpy() * 2 - 1
+    return sample

@@ -208,6 +208,68 @@ def test_openvinos_own_files(tmp_path: Path) -> None:
     assert np.abs(np.asarray(found).astype(int) - expected).mean() < 2
 
 
+@pytest.fixture(params=["by_domain", "flat"])
+def calibration(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
+    """Options for 8 bits, with pictures of several sizes."""
+    for index in range(4):
+        folder = tmp_path / "pictures" / (f"train{'AB'[index % 2]}" if request.param == "by_domain" else ".")
+        folder.mkdir(parents=True, exist_ok=True)
+        make_picture("A", index, 48 + 16 * index).save(folder / f"{index}.png")
+    return ["--format", "openvino", "--int8", "--calibration", str(tmp_path / "pictures")]
+
+
+def test_eight_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str], calibration: list[str]) -> None:
+    pytest.importorskip("nncf", reason="needs nncf, of the extra `int8`")
+    folder = save_pipeline(tmp_path / "model", "encoder_decoder").parent
+    assert main(["export", str(folder), "--output", str(tmp_path / "out"), *calibration]) == 0
+    assert "of 255 levels" in capsys.readouterr().out
+    graph = (tmp_path / "out" / "generator_a2b" / "model.xml").read_text()
+    assert 'element_type="i8"' in graph or 'element_type="u8"' in graph
+    found = CycleGANPipeline.from_pretrained(tmp_path / "out", backend="openvino")
+    picture = make_picture("A", 7, 64)
+    expected = np.asarray(CycleGANPipeline.from_pretrained(folder)(picture).images[0]).astype(int)
+    assert np.abs(np.asarray(found(picture).images[0]).astype(int) - expected).mean() < 4
+
+
+def test_eight_bits_that_change_the_pictures_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], calibration: list[str]
+) -> None:
+    pytest.importorskip("nncf", reason="needs nncf, of the extra `int8`")
+    torch.manual_seed(0)
+    folder = save_pipeline(tmp_path / "model", "affine").parent  # of random weights: they multiply rounding errors
+    assert main(["export", str(folder), "--output", str(tmp_path / "out"), *calibration]) == 2
+    assert "on average (expected at most 0.05)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--int8", "--calibration", "."], "expected the format openvino, got onnx"),
+        (["--format", "openvino", "--int8"], "belong together, got one of them"),
+        (["--format", "openvino", "--calibration", "."], "belong together, got one of them"),
+        (["--format", "openvino", "--int8", "--calibration", "none"], "none: expected a folder of pictures"),
+        (["--format", "openvino", "--int8", "--calibration", "empty"], "empty: expected pictures"),
+        (["--format", "openvino", "--int8", "--calibration", "half"], "expected pictures of domain A too"),
+    ],
+)
+def test_eight_bits_need_pictures(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_pipeline(tmp_path / "model")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "half" / "trainB").mkdir(parents=True)
+    make_picture("A", 0, 48).save(tmp_path / "half" / "trainB" / "0.png")
+    assert main(["export", "model", "--output", "out", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_exported_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = save_pipeline(tmp_path / "model", dtype=torch.float32)
     weights = load_file(folder / WEIGHTS_NAME)

@@ -29,6 +29,7 @@ JOBS = {
     *TO_AND_FROM_THE_HUB,
     "evaluation",
     "export",
+    "export_int8",
     "export_pipeline",
     "video",
     "background",

@@ -103,13 +103,13 @@ def find_pictures(
     Raises:
         ValueError: If there are no such folders.
     """
-    inputs = _by_domain(Path(data), ("test", ""), domain_names)
+    inputs = pictures_by_domain(Path(data), ("test", ""), domain_names)
     if not inputs:
         raise ValueError(f"{data}: expected a folder with testA and testB (or A and B), found {_listing(Path(data))}")
     if reference is None:
-        references = _by_domain(Path(data), ("train",), domain_names)
+        references = pictures_by_domain(Path(data), ("train",), domain_names)
     else:
-        references = _by_domain(Path(reference), ("train", "", "test"), domain_names)
+        references = pictures_by_domain(Path(reference), ("train", "", "test"), domain_names)
         if not references:
             raise ValueError(
                 f"{reference}: expected a folder with trainA and trainB (or A and B), found "
@@ -211,8 +211,17 @@ def _sizes(paths: list[Path]) -> set[tuple[int, int]]:
     return found
 
 
-def _by_domain(root: Path, splits: tuple[str, ...], domain_names: dict[str, str]) -> dict[str, list[Path]]:
-    """The pictures of both domains in the first layout that is there."""
+def pictures_by_domain(root: Path, splits: tuple[str, ...], domain_names: dict[str, str]) -> dict[str, list[Path]]:
+    """The pictures of both domains in the first layout that is there; empty where none is.
+
+    Args:
+        root: The folder.
+        splits: What stands before the letter or name of a domain: `("train", "test")`; `""` is nothing.
+        domain_names: The domains' names by letter.
+
+    Raises:
+        ValueError: If the folder of a domain holds no pictures.
+    """
     for split in splits:
         for letters in ({domain: domain.upper() for domain in DOMAINS}, domain_names):
             forms = ("{split}{letter}", "{split}/{letter}") if split else ("{letter}",)
@@ -220,11 +229,16 @@ def _by_domain(root: Path, splits: tuple[str, ...], domain_names: dict[str, str]
                 folders = {domain: root / form.format(split=split, letter=name) for domain, name in letters.items()}
                 there = {domain: folder for domain, folder in folders.items() if folder.is_dir()}
                 if there:
-                    return {domain: _pictures_in(folder) for domain, folder in there.items()}
+                    return {domain: pictures_in(folder) for domain, folder in there.items()}
     return {}
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder and its sub-folders.
+
+    Raises:
+        ValueError: If there are none.
+    """
     files = [path for path in visible_files(folder) if path.suffix.lower() in READABLE]
     if not files:
         raise ValueError(f"{folder}: expected pictures ({', '.join(sorted(READABLE))}), found none")
