@@ -279,7 +279,8 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         weights become channels-last; on processors, where that measured slower, they keep their layout.
 
         Args:
-            compile: also compile; worth it for many pictures of few sizes, since each new size compiles again.
+            compile: also compile; worth it for many pictures of few sizes, since each new size compiles again. On
+                processors the weights become constants of the compiled code: load others before.
             dtype: a precision of your choice.
 
         Returns:
@@ -294,7 +295,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
             layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
             cast(generator, dtype=chosen, memory_format=layout)
             if compile:
-                generator.compile()
+                generator.compile(options={"freezing": device.type == "cpu"})  # frees the weights to be laid out anew
             logger.info("%s on %s: %s, %s%s", name, device, chosen, layout, ", compiled" if compile else "")
         return self
 

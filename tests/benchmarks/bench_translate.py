@@ -1,0 +1,121 @@
+"""How long a generator takes for one picture, in each form that this library offers, against plain fp32.
+
+Plain is the official code's form: torch, fp32, eager. The others are `pipe.optimize()`, `pipe.optimize(compile=True)`,
+and the graphs of `cyclegan-hf export`. All take turns in one process: trust the ratios. The difference from plain is
+told beside each, as levels of 255 on average: a form that is fast and wrong is no form.
+
+    python tests/benchmarks/bench_translate.py
+    python tests/benchmarks/bench_translate.py --model runs/s2w --calibration photos --json results.json
+"""
+
+import copy
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from cyclegan_hf import CycleGANPipeline, ResnetGenerator  # noqa: E402
+from cyclegan_hf.export_pipeline import export_pipeline  # noqa: E402
+from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER  # noqa: E402
+from tests.benchmarks.turns import faster_than, in_turn, keep, machine, spread  # noqa: E402
+from tests.testing_utils import make_picture  # noqa: E402
+
+
+def main(
+    model: str = "resnet9",
+    side: int = 256,
+    rounds: int = 15,
+    calibration: Path | None = None,
+    json: Path | None = None,
+) -> None:
+    """Time one translation A → B in each form.
+
+    Args:
+        model: A pipeline's folder, `bundled`, or `resnet9`: the paper's generator with random weights.
+        side: Height and width of the picture.
+        rounds: Counted turns of each form.
+        calibration: Pictures for the 8-bit form; by default computed ones.
+        json: Where to keep the figures.
+    """
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        if model == "resnet9":
+            CycleGANPipeline(ResnetGenerator(num_res_blocks=9)).save_pretrained(folder / "model")
+            model = str(folder / "model")
+        elif model == "bundled":
+            model = str(PRETRAINED_FOLDER)
+        pictures = calibration or folder / "pictures"
+        if calibration is None:
+            pictures.mkdir()
+            for index in range(16):
+                make_picture("A", index, side).save(pictures / f"{index}.png")
+        photo = np.asarray(make_picture("A", 99, side), dtype=np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
+        forms = forms_of(model, folder, pictures)
+        with torch.inference_mode():
+            outputs = {name: run(photo) for name, run in forms.items()}
+            seconds = in_turn({name: lambda run=run: run(photo) for name, run in forms.items()}, rounds)
+    report(seconds, outputs, side, json)
+
+
+def forms_of(model: str, folder: Path, pictures: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """By name, functions from a `(1, C, H, W)` array in [-1, 1] to its translation."""
+    plain = CycleGANPipeline.from_pretrained(model)
+
+    def of_torch(pipe: CycleGANPipeline) -> Callable[[np.ndarray], np.ndarray]:
+        generator = pipe.generator_a2b
+        return lambda photo: (
+            generator(torch.from_numpy(photo).to(generator.device, generator.dtype)).sample.float().cpu().numpy()
+        )
+
+    forms = {
+        "plain": of_torch(plain),
+        "optimize()": of_torch(copy.deepcopy(plain).optimize()),
+        "optimize(compile=True)": of_torch(copy.deepcopy(plain).optimize(compile=True)),
+    }
+    export_pipeline(model, folder / "onnx")
+    export_pipeline(model, folder / "openvino", "openvino")
+    for name, backend in (("onnx", "onnx"), ("openvino", "openvino")):
+        forms[name] = of_graph(folder / name, backend)
+    try:
+        export_pipeline(model, folder / "int8", "openvino", int8=True, calibration=pictures)
+    except (ImportError, ValueError) as error:
+        print(f"openvino int8 is left out: {error}")
+    else:
+        forms["openvino int8"] = of_graph(folder / "int8", "openvino")
+    return forms
+
+
+def of_graph(folder: Path, backend: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The A → B graph of an exported pipeline."""
+    network = CycleGANPipeline.from_pretrained(folder, backend=backend)._networks["generator_a2b"]
+    return lambda photo: network(photo)
+
+
+def report(seconds: dict[str, list[float]], outputs: dict[str, np.ndarray], side: int, json: Path | None) -> None:
+    """Print the table, and keep it."""
+    facts = machine()
+    print(f"{side}², batch 1, {facts['processor']}, {facts['threads']} threads, load {facts['load']}")
+    print(", ".join(f"{name} {number}" for name, number in facts["versions"].items()))
+    rows = {}
+    for name, values in seconds.items():
+        times, ratio = spread(values), spread(faster_than(seconds["plain"], values))
+        levels = float(np.abs(outputs[name] - outputs["plain"]).mean() * 127.5)
+        rows[name] = {"seconds": times, "faster": ratio, "levels": levels}
+        print(
+            f"{name}: {1000 * times['median']:.0f} ms, {ratio['median']:.2f}x ({ratio['least']:.2f} to "
+            f"{ratio['most']:.2f}), {levels:.2f} of 255 levels from plain"
+        )
+    keep(json, {"side": side, "forms": rows})
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

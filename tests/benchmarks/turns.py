@@ -1,0 +1,72 @@
+"""Forms of the same work, timed in turn in one process, and the record of it."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+PACKAGES = ("torch", "diffusers", "accelerate", "onnxruntime", "openvino", "nncf")
+
+
+def in_turn(forms: dict[str, Callable[[], Any]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+    """Seconds of each form in each round, after rounds that do not count.
+
+    The forms take turns, so that a busy machine is busy for all of them: trust ratios that are taken within a round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in forms}
+    for number in range(warm_up + rounds):
+        for name, run in forms.items():
+            start = time.perf_counter()
+            run()
+            if number >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, least and most."""
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def faster_than(base: list[float], others: list[float]) -> list[float]:
+    """By how much each round of `others` was faster than the same round of `base`."""
+    return [slow / fast for slow, fast in zip(base, others, strict=True)]
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on besides the code."""
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    model = next((line.split(":", 1)[1].strip() for line in flags.splitlines() if line.startswith("model name")), "")
+    return {
+        "date": date.today().isoformat(),
+        "processor": model or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "amx_bf16": "amx_bf16" in flags,
+        "amx_int8": "amx_int8" in flags,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "load": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def keep(path: Path | None, results: dict[str, Any]) -> None:
+    """Write results with the machine's facts as JSON, where a path is given."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n", encoding="utf-8")
