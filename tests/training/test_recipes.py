@@ -209,6 +209,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "summer2winter": {"run.num_train_epochs": 200, "losses.lambda_identity": 0.5},
     "summer2winter_v2": {"run.num_train_epochs": 25, "run.num_validation_images": 10},
     "summer2winter_v1": {
+        "init.type": "xavier",
+        "init.gain": 1,
         "run.num_train_epochs": 4000,
         "run.train_batch_size": 16,
         "data.image_size": 128,
