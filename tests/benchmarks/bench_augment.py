@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from cyclegan_hf.image_processor import ImageProcessor  # noqa: E402
+from tests.benchmarks.turns import machine_line  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
 from training.data.config import DataConfig  # noqa: E402
 from training.data.transforms import augment  # noqa: E402
@@ -65,7 +66,7 @@ def main(batch_size: int = 16, rounds: int = 9) -> None:
             job()
             if round_ > 0:
                 times[name].append((time.process_time() - start) / batch_size * 1000)
-    print(f"torch {torch.__version__}, kornia {kornia.__version__}, batch {batch_size}")
+    print(f"batch {batch_size}, kornia {kornia.__version__}; {machine_line()}")
     for name, values in times.items():
         print(f"{name}: median {statistics.median(values):.2f} ms a picture ({min(values):.2f} to {max(values):.2f})")
     own = [full - plain for plain, full, _ in zip(*times.values(), strict=True)]

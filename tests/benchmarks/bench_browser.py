@@ -25,6 +25,7 @@ import tyro
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.benchmarks.turns import machine_line  # noqa: E402
 from tests.chromium import OPTIONS  # noqa: E402
 from tests.space.static_page import BUILD, put, served  # noqa: E402
 from tests.space.test_page import png  # noqa: E402
@@ -86,8 +87,7 @@ def main(rounds: int = 15, side: int = 256, model: str | None = None, node_modul
             told = page.locator("#status").inner_text()
         browser.close()
     ratios = [a / b for a, b in zip(there, here, strict=True)]
-    print(f"{rounds} rounds of {side}x{side}, load {load:.1f} before, {os.getloadavg()[0]:.1f} after; ", end="")
-    print(f"{os.cpu_count()} cores, of which either takes one; {told}")
+    print(f"{rounds} rounds of {side}x{side}, one core for either, load {load:.1f} before; {machine_line()}; {told}")
     print(f"first visit: {sum(sizes.values()) / 1e6:.1f} MB in {len(sizes)} files, {first:.2f} s to its first result")
     print(f"{'in the page':<28}{spread(there)}")
     print(f"{'ONNX Runtime, one thread':<28}{spread(here)}")

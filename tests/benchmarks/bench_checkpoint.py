@@ -9,8 +9,6 @@ long it takes to load one is told too.
 """
 
 import logging
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -27,6 +25,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.benchmarks.turns import machine_line  # noqa: E402
 from training.checkpointing import load_checkpoint  # noqa: E402
 from training.config import TrainConfig, recipe_path  # noqa: E402
 from training.trainer import Trainer  # noqa: E402
@@ -43,7 +42,7 @@ def main(
         folder: Where to save; unset, where temporary files lie.
     """
     logging.disable()
-    print(f"torch {torch.__version__}, {platform.machine()}, load {os.getloadavg()[0]:.1f}")
+    print(machine_line())
     for recipe in recipes:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             measure(recipe, rounds, Path(place))

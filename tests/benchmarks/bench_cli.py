@@ -7,7 +7,6 @@ busy for all of them: trust the ratios, which are taken within each round.
     python tests/benchmarks/bench_cli.py --model runs/s2w --side 512
 """
 
-import os
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import tyro
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.benchmarks.turns import machine_line  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
 
 
@@ -59,7 +59,7 @@ def main(rounds: int = 5, model: str | None = None, side: int = 256) -> None:
                 if round_number:
                     seconds[name].append(taken)
     torch_alone = seconds["import torch"]
-    print(f"{rounds} rounds, picture of {side}x{side}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(f"{rounds} rounds, picture of {side}x{side}; {machine_line()}")
     print(f"{'':<44}{'median':>8}{'min':>7}{'max':>7}   × import torch (min to max)")
     for name, times in seconds.items():
         ratios = [taken / base for taken, base in zip(times, torch_alone, strict=True)]

@@ -10,7 +10,6 @@ picture. What a GPU would take is computed: the step's arithmetic at a rate that
 """
 
 import io
-import os
 import statistics
 import sys
 import tarfile
@@ -30,6 +29,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from bench_train_step import step  # noqa: E402
 
+from tests.benchmarks.turns import machine_line  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
 from training.builders import build_networks, image_processors, num_channels  # noqa: E402
 from training.config import TrainConfig, recipe_path  # noqa: E402
@@ -65,7 +65,7 @@ def main(
         gpu_tflops: Operations a second, in TFLOP, of the GPU whose need is computed: of a large one about a third of
             what its matrix products reach.
     """
-    print(f"{os.cpu_count()} cores, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")
+    print(machine_line())
     every = sorted(path.stem for path in (ROOT / "training" / "recipes").glob("*.yaml"))
     for recipe in recipes or every:
         config = TrainConfig.from_yaml(recipe_path(recipe))

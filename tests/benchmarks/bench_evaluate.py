@@ -9,7 +9,6 @@ generator, on few and on many pictures.
     python tests/benchmarks/bench_evaluate.py --pictures 200 --no-memory
 """
 
-import os
 import resource
 import subprocess
 import sys
@@ -49,6 +48,7 @@ from cyclegan_hf.metrics.sliced_wasserstein import (  # noqa: E402
     sliced_wasserstein,
 )
 from cyclegan_hf.metrics.structure import edge_agreement, structural_similarity  # noqa: E402
+from tests.benchmarks.turns import machine_line  # noqa: E402
 from tests.evaluation.tiny import pictures_in, pipeline  # noqa: E402
 from tests.testing_utils import make_picture, write_domains  # noqa: E402
 
@@ -66,10 +66,7 @@ def main(pictures: int = 1000, side: int = 256, memory: bool = True, few: int = 
         memory: Also measure memory, in processes of their own.
         few: Pictures of the smaller set whose memory is compared.
     """
-    print(
-        f"{pictures} + {pictures} pictures of {side}², {torch.get_num_threads()} threads on {os.cpu_count()} cores, "
-        f"load {os.getloadavg()[0]:.1f}, torch {torch.__version__}"
-    )
+    print(f"{pictures} + {pictures} pictures of {side}²; {machine_line()}")
     with torch.no_grad():
         measure_times(pictures, side)
     if memory:

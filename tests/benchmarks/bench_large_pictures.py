@@ -7,7 +7,6 @@ Each row is a process of its own, whose peak of resident memory is its own too.
 """
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -19,6 +18,9 @@ import tyro
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+
+from tests.benchmarks.turns import machine_line  # noqa: E402
+
 
 SMALL = 512
 
@@ -40,7 +42,7 @@ def main(
     if measure is not None:
         print(json.dumps(row(measure, generator, whole)))
         return
-    print(f"{generator}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; against {SMALL}x{SMALL} as a whole")
+    print(f"{generator}, against {SMALL}x{SMALL} as a whole; {machine_line()}")
     print(f"{'side':>6}  {'':<7}{'seconds':>9}{'peak GiB':>10}{'before':>8}{'time a pixel':>14}")
     small = measured(SMALL, generator, True)
     for side in sides:

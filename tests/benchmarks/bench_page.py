@@ -31,6 +31,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.benchmarks.turns import machine_line  # noqa: E402
 from tests.chromium import OPTIONS  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
 
@@ -55,7 +56,7 @@ def main(
         seconds: For how long they do so.
         model: A pipeline's folder; by default the bundled weights.
     """
-    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before, {rounds} rounds", flush=True)
+    print(f"{rounds} rounds; {machine_line()}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             match part:

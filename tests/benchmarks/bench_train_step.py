@@ -14,8 +14,6 @@ and how long the same number of operations takes where the machine is at its bes
 
 import contextlib
 import copy
-import os
-import platform
 import statistics
 import sys
 import time
@@ -32,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.benchmarks.turns import faster_than, in_turn, machine_line  # noqa: E402
 from training.builders import build_networks, mixes_batch  # noqa: E402
 from training.config import TrainConfig, recipe_path  # noqa: E402
 from training.objectives import Networks  # noqa: E402
@@ -60,20 +59,10 @@ def main(
     start = time.perf_counter()
     tuned()
     compiling = time.perf_counter() - start
-    plain(), plain(), tuned()
-    times: dict[str, list[float]] = {"plain": [], "tuned": []}
-    for _ in range(rounds):
-        for name, run in (("plain", plain), ("tuned", tuned)):
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    ratios = [a / b for a, b in zip(times["plain"], times["tuned"], strict=True)]
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    times = in_turn({"plain": plain, "tuned": tuned}, rounds)
+    ratios = faster_than(times["plain"], times["tuned"])
     sizes = " and ".join(f"{size}²" for size in dict.fromkeys(config.data.image_sizes))
-    print(
-        f"{recipe}: {sizes}, batch {config.run.train_batch_size}, torch {torch.__version__}, "
-        f"{platform.machine()}, {where}, load {os.getloadavg()[0]:.1f}"
-    )
+    print(f"{recipe}: {sizes}, batch {config.run.train_batch_size}; {machine_line()}")
     for name, values in times.items():
         print(f"{name}: median {statistics.median(values):.3f} s ({min(values):.3f} to {max(values):.3f})")
     pairs = 60 * config.run.train_batch_size / statistics.median(times["tuned"])

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator  # noqa: E402
 from cyclegan_hf.export_pipeline import export_pipeline  # noqa: E402
 from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER  # noqa: E402
-from tests.benchmarks.turns import faster_than, in_turn, keep, machine, spread  # noqa: E402
+from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, spread  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
 
 
@@ -102,9 +102,7 @@ def of_graph(folder: Path, backend: str) -> Callable[[np.ndarray], np.ndarray]:
 
 def report(seconds: dict[str, list[float]], outputs: dict[str, np.ndarray], side: int, json: Path | None) -> None:
     """Print the table, and keep it."""
-    facts = machine()
-    print(f"{side}², batch 1, {facts['processor']}, {facts['threads']} threads, load {facts['load']}")
-    print(", ".join(f"{name} {number}" for name, number in facts["versions"].items()))
+    print(f"{side}², batch 1; {machine_line()}")
     rows = {}
     for name, values in seconds.items():
         times, ratio = spread(values), spread(faster_than(seconds["plain"], values))

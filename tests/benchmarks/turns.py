@@ -11,8 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 
 PACKAGES = ("torch", "diffusers", "accelerate", "onnxruntime", "openvino", "nncf")
 
@@ -44,6 +42,8 @@ def faster_than(base: list[float], others: list[float]) -> list[float]:
 
 def machine() -> dict[str, Any]:
     """What the figures depend on besides the code."""
+    import torch  # here: commands are timed that do without
+
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
     versions = {}
     for name in PACKAGES:
@@ -63,6 +63,15 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def machine_line() -> str:
+    """`machine()` in a line, for the head of a benchmark's output: figures without their machine are worth little."""
+    facts = machine()
+    names = {"amx_bf16": "AMX bf16", "amx_int8": "AMX int8"}
+    special = [name if facts[key] else f"no {name}" for key, name in names.items()]
+    parts = [facts["gpu"] or facts["processor"], f"{facts['threads']} threads", *special, f"load {facts['load']}"]
+    return ", ".join([*parts, *(f"{name} {number}" for name, number in facts["versions"].items())])
 
 
 def keep(path: Path | None, results: dict[str, Any]) -> None:
