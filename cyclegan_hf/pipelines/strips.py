@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from cyclegan_hf.models.generator_affine import LocalAffineGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
-from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d, Upsample2x, before_tanh
+from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d, SeparableConv2d, Upsample2x, before_tanh
 
 
 Rows = tuple[int, int]
@@ -27,6 +27,7 @@ Rows = tuple[int, int]
 _WHOLE_MAPS = (
     6  # how many times its widest map a whole picture takes: inputs and outputs of a layer, norm and workspace
 )
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, SeparableConv2d)
 _STRIP_BYTES = 2**25
 _LEAST_ROWS = 16  # fewer would mostly be computed anew for their neighbours
 _KEPT_BYTES = 2**30  # both kept maps; above it they are in half precision
@@ -65,8 +66,10 @@ class _Layer:
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
-        self.conv = next(module for module in modules if isinstance(module, nn.Conv2d | nn.ConvTranspose2d))
-        place = list(modules).index(self.conv)
+        conv = next(module for module in modules if isinstance(module, _CONVOLUTIONS))
+        place = list(modules).index(conv)
+        self.pointwise = conv.pointwise if isinstance(conv, SeparableConv2d) else None
+        self.conv = conv.depthwise if isinstance(conv, SeparableConv2d) else conv
         self.doubled = any(isinstance(module, Upsample2x) for module in modules[:place])
         pads = [module for module in modules[:place] if isinstance(module, Pad2d)]
         self.padding = pads[0].padding if pads else int(self.conv.padding[0])
@@ -113,7 +116,8 @@ class _Layer:
         strip = strip[:, :, max(0, begin) - first : min(height, end) - first]
         sides = (self.padding, self.padding, above, below)
         strip = F.pad(strip, sides, mode="reflect") if self.mode == "reflect" else F.pad(strip, sides)
-        return F.conv2d(strip, self.conv.weight, self.conv.bias, stride)
+        strip = F.conv2d(strip, self.conv.weight, self.conv.bias, stride, groups=self.conv.groups)
+        return strip if self.pointwise is None else self.pointwise(strip)
 
     def finish(self, strip: torch.Tensor) -> torch.Tensor:
         """Norm and activation, once the statistics are known."""
@@ -251,7 +255,7 @@ def _kept(encoder: _Chain, rows: int, blocks: int) -> torch.Tensor:
 
 def _residual(block: Any, kept: torch.Tensor, rows: int) -> None:
     """A `ResnetBlock`, in place; one more map of the same size is needed for it."""
-    dtype = block.conv1.weight.dtype
+    dtype = next(block.parameters()).dtype
     height = kept.shape[2]
     first_layer = _Layer([block.pad, block.conv1, block.norm1, block.activation])
     second_layer = _Layer([block.pad, block.conv2, block.norm2])

@@ -15,6 +15,7 @@ class TestLocalAffineGenerator(GeneratorTester):
         {"norm_type": "instance"},
         {"norm_type": "batch", "padding_mode": "zero"},
         {"norm_type": "none", "activation_type": "relu"},
+        {"separable": True},
     ]
 
     def test_other_sizes_are_refused(self) -> None:
@@ -53,6 +54,12 @@ def test_parameters() -> None:
     """7·7·3·32+32 = 4,736; 3·3·32·64+64 = 18,496; 3·3·64·128+128 = 73,856; 12 · (3·3·128·128+128) = 1,771,008;
     3·3·128·12+12 = 13,836."""
     assert count(LocalAffineGenerator) == (4_736 + 18_496 + 73_856 + 1_771_008 + 13_836, 32)
+
+
+def test_parameters_of_the_separable_form() -> None:
+    """Its blocks have 12 · (3·3·128 + 128·128+128) = 211,968 where the other has 1,771,008."""
+    separable, tensors = count(LocalAffineGenerator, separable=True)
+    assert (separable, tensors) == (4_736 + 18_496 + 73_856 + 211_968 + 13_836, 32 + 12)
 
 
 def test_a_field_of_zeros_returns_the_picture() -> None:

@@ -16,6 +16,7 @@ class TestResnetGenerator(DropoutTester):
         {"norm_type": "none", "activation_after_add": True},
         {"norm_type": "pixel", "activation_type": "leaky_relu", "learn_residual": True},
         {"padding_mode": "zero", "upsample_type": "resize_conv", "learn_residual": True},
+        {"separable": True, "dropout_prob": 0.1},
     ]
 
     @pytest.mark.parametrize(

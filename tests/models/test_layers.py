@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d, ResnetBlock, Upsample2x, make_norm
+from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d, ResnetBlock, SeparableConv2d, Upsample2x, make_norm
 from tests.models.model_tester import GraphRecorder
 
 
@@ -124,6 +124,12 @@ def test_an_activation_of_a_residual_block() -> None:
     hidden = F.leaky_relu(block.conv1(F.pad(x, (1, 1, 1, 1), mode="reflect")), 0.2)
     expected = x + block.conv2(F.pad(hidden, (1, 1, 1, 1), mode="reflect"))
     torch.testing.assert_close(block(x), expected)
+
+
+def test_a_separable_convolution_is_one_with_the_product_of_its_kernels() -> None:
+    conv, x = SeparableConv2d(4), torch.randn(2, 4, 9, 8)
+    kernel = conv.pointwise.weight * conv.depthwise.weight.transpose(0, 1)  # (out, in, 1, 1) · (1, in, 3, 3)
+    torch.testing.assert_close(conv(x), F.conv2d(x, kernel, conv.pointwise.bias))
 
 
 def test_an_unknown_norm_is_refused() -> None:

@@ -20,10 +20,12 @@ FORMS: dict[str, dict[str, Any]] = {
     "none": {"norm_type": "none"},
     "residual": {"learn_residual": True, "activation_after_add": True},
     "norm_on_last": {"norm_on_last": True},
+    "separable": {"separable": True, "norm_type": "pixel"},
     "three_levels": {"block_out_channels": (4, 6, 8, 10)},
     "no_blocks": {"num_res_blocks": 0},
     "affine": {"model": LocalAffineGenerator},
     "affine_instance": {"model": LocalAffineGenerator, "norm_type": "instance"},
+    "affine_separable": {"model": LocalAffineGenerator, "norm_type": "instance", "separable": True},
     "affine_one_level": {"model": LocalAffineGenerator, "block_out_channels": (4,)},
 }
 
