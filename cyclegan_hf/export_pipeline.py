@@ -16,7 +16,7 @@ from cyclegan_hf.export_int8 import COMPARED, MAX_MEAN_DIFFERENCE, calibration_f
 from cyclegan_hf.pipelines.folders import OPENVINO_NAME
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.pipelines.pipeline_exported import GraphNetwork, openvino_core
-from cyclegan_hf.pipelines.storage import whole_folder
+from cyclegan_hf.pipelines.storage import cast, whole_folder
 
 
 GENERATORS = ("generator_a2b", "generator_b2a")
@@ -71,10 +71,12 @@ def export_pipeline(
             for name in GENERATORS
             if getattr(pipeline, name) is not None
         }
-    pipeline.to(dtype=torch.float16)
     for name in GENERATORS:
         generator = getattr(pipeline, name)
-        if generator is not None and not all(tensor.isfinite().all() for tensor in generator.state_dict().values()):
+        if generator is None:
+            continue
+        cast(generator, dtype=torch.float16)
+        if not all(tensor.isfinite().all() for tensor in generator.state_dict().values()):
             raise ValueError(f"{model}: a weight of `{name}` is too large for half precision")
     with whole_folder(output) as folder:
         pipeline.save_pretrained(folder)
@@ -92,7 +94,7 @@ def _to_openvino(report: OnnxReport, pipeline: Any, files: list[Path] | None) ->
         raise ImportError(f"exporting needs `pip install 'cyclegan_hf[export]'` ({error})") from error
     path = report.path.with_name(OPENVINO_NAME)
     name = path.parent.name
-    generator = torch.nn.Module.float(getattr(pipeline, name))  # not diffusers', which warns
+    generator = cast(getattr(pipeline, name), dtype=torch.float32)
     model = openvino_core().read_model(report.path)
     if files is None:
         shown, limit = [_noise(generator)], 0.2  # bfloat16's rounding, layer after layer; a wrong graph is far off

@@ -120,6 +120,9 @@ class LossConfig:
     lambda_source: float = 0.0
     """Share of the discriminators' lesson that is telling their domain's pictures from the other domain's real ones:
     what sets the domains apart, beside what gives a translation away. 0 leaves it out (the paper)."""
+    discriminator_augmentation: list[Literal["color", "translation", "cutout"]] = field(default_factory=list)
+    """What is done at random to all pictures that a discriminator sees, where few would be learnt by heart: any of
+    `color`, `translation`, `cutout` (Zhao et al. 2020)."""
     discriminator_scale: float = 0.5
     """Factor on the discriminators' losses: 0.5 halves them (the paper), 1 leaves the sum of real and fake."""
     patch_share: float = 0.7

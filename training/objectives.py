@@ -5,6 +5,7 @@ Everything here is a function of networks and pictures in model space; nothing s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +20,10 @@ from cyclegan_hf.losses.gradient_penalty import gradient_penalty
 from cyclegan_hf.losses.total_variation import total_variation_loss
 from training.config import LossConfig
 from training.verdicts import Verdict, accuracy, fooling_loss, judge, judging_loss, score
+
+
+Augment = Callable[[torch.Tensor], torch.Tensor]
+"""Pictures as a discriminator is shown them: the same shape."""
 
 
 @dataclass
@@ -123,6 +128,7 @@ def generator_objective(
     real_b: torch.Tensor,
     config: LossConfig,
     weights: dict[str, float],
+    augment: Augment | None = None,
 ) -> Objective:
     """The loss of both generators.
 
@@ -133,7 +139,9 @@ def generator_objective(
         real_b (`torch.Tensor` of shape `(batch_size, channels_b, height, width)`): Pictures of domain B.
         config: Which terms.
         weights: A weight for each term, from `term_weights`.
+        augment: What a discriminator sees instead of a picture.
     """
+    shown = augment or _as_it_is
     terms, measures = {}, {}
     codes = {direction: list(found) for direction, found in translations.codes.items()}
     a2b, b2a = networks.generator_a2b, networks.generator_b2a
@@ -141,11 +149,11 @@ def generator_objective(
         ("a2b", "b2a", b2a, networks.discriminator_b, "cycle_a", real_a, real_b, translations.fake_b),
         ("b2a", "a2b", a2b, networks.discriminator_a, "cycle_b", real_b, real_a, translations.fake_a),
     ):
-        on_fake = judge(discriminator, fake)
+        on_fake = judge(discriminator, shown(fake))
         on_target: Verdict | None = None
         if config.adversarial == "relativistic" or config.lambda_feature > 0:
             with torch.no_grad():
-                on_target = judge(discriminator, target)
+                on_target = judge(discriminator, shown(target))
         terms[f"gan_{direction}"] = fooling_loss(on_fake, on_target, config)
         terms[cycle] = F.l1_loss(_generate(way_back, fake, codes[back]), real)
         if config.lambda_feature > 0 and on_target is not None:
@@ -179,6 +187,7 @@ def discriminator_objective(
     raw: nn.Module | None = None,
     random: torch.Generator | None = None,
     source: torch.Tensor | None = None,
+    augment: Augment | None = None,
 ) -> Objective:
     """A discriminator's loss on real and on fake pictures, by default half the sum (Zhu et al. 2017, section 4: halved, so that it learns slower).
 
@@ -191,7 +200,10 @@ def discriminator_objective(
         raw: The discriminator without compilation, for the gradient penalty: compiled code has no second derivative.
         random: The penalty's random numbers.
         source (`torch.Tensor` of the same shape): Real pictures of the other domain, for `lambda_source`.
+        augment: What it sees instead of a picture.
     """  # noqa: E501
+    if augment is not None:
+        real, fake, source = augment(real), augment(fake), None if source is None else augment(source)
     pictures = [real, fake] if source is None else [real, fake, source]
     if together:
         on_real, on_fake, *on_source = judge(discriminator, torch.cat(pictures)).split(len(real))
@@ -241,6 +253,10 @@ def adaptive_terms(config: LossConfig) -> list[str]:
     """The terms whose weights `losses.adaptive` adapts: all that the generators minimise but the codebooks' own."""
     least = {name for name, weight in term_weights(config, step=10**9).items() if weight > 0}
     return sorted(name for name in least if not name.startswith("quantization"))
+
+
+def _as_it_is(pictures: torch.Tensor) -> torch.Tensor:
+    return pictures
 
 
 def _risen(step: int, steps: int) -> float:

@@ -1,11 +1,13 @@
 """One training step: what is computed, in which order, and what it keeps until the next one."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from cyclegan_hf.losses.adaptive import DynamicWeightAverage
+from cyclegan_hf.losses.augmentation import augment_for_discriminator
 from training.config import TrainConfig
 from training.image_pool import ImagePool
 from training.objectives import (
@@ -50,7 +52,10 @@ class TrainingStep:
         seed, size, past = config.run.seed, config.run.image_pool_size, config.run.image_pool_rule == "past"
         seed_a = 2 * seed + (accelerator.process_index << 64)  # each process has pools of its own
         self.pools = {"a": ImagePool(size, seed_a, past), "b": ImagePool(size, seed_a + 1, past)}
-        self.random = torch.Generator().manual_seed(seed)  # of the gradient penalty
+        # Of the gradient penalty, and of what the discriminators are shown.
+        self.random = torch.Generator().manual_seed(seed + (accelerator.process_index << 32))
+        policies = config.losses.discriminator_augmentation
+        self.augment = partial(augment_for_discriminator, policies=policies, random=self.random) if policies else None
         names = adaptive_terms(config.losses)
         self.adaptive = DynamicWeightAverage(names) if config.losses.adaptive == "dwa" else None
 
@@ -112,7 +117,7 @@ class TrainingStep:
             translated = self._translate(batch) if translations is None else translations[index]
             with self.accelerator.autocast():
                 objective = generator_objective(
-                    self.networks, translated, batch["a"], batch["b"], self.config.losses, weights
+                    self.networks, translated, batch["a"], batch["b"], self.config.losses, weights, self.augment
                 )
             self.accelerator.backward(objective.loss / len(batches))
             objectives.append(objective.detach())
@@ -143,6 +148,7 @@ class TrainingStep:
                         getattr(self.raw, judge),
                         self.random,
                         batch["ba"["ab".index(key)]] if self.config.losses.lambda_source > 0 else None,
+                        self.augment,
                     )
                 self.accelerator.backward(objective.loss / len(batches))
                 objectives.append(objective.detach())

@@ -66,6 +66,33 @@ def patches_of(count: int, patches: int = SetSettings.patches) -> int:
     return max(1, min(patches, MOST_PATCHES // max(1, count)))
 
 
+class Rows:
+    """Rows that come in batches, kept in one block of memory that grows.
+
+    Blocks of their own, between the large ones that come and go with each batch, leave the heap full of holes, however
+    small they are: 1,000 + 1,000 pictures took three times the memory.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._block = torch.empty(0)
+
+    def add(self, rows: torch.Tensor) -> None:
+        """Append `(n, ...)`, the same behind each n."""
+        end = self.count + len(rows)
+        if end > len(self._block):
+            larger = rows.new_empty(max(end, 2 * len(self._block)), *rows.shape[1:])
+            larger[: self.count] = self.rows if self.count else rows[:0]
+            self._block = larger
+        self._block[self.count : end] = rows
+        self.count = end
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """All of them."""
+        return self._block[: self.count]
+
+
 class SetDescription:
     """What is compared of a set of pictures.
 
@@ -84,10 +111,8 @@ class SetDescription:
         self.settings = settings
         self.network = network
         self.count = 0
-        self._levels: list[list[torch.Tensor]] = []
-        self._features: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._colors: list[torch.Tensor] = []
-        self._reduced: list[torch.Tensor] = []
+        self._levels = [Rows() for _ in range(settings.levels)]
+        self._features, self._logits, self._colors, self._reduced = Rows(), Rows(), Rows(), Rows()
 
     def add(self, images: torch.Tensor) -> None:
         """Take in pictures, `(B, C, H, W)` in [0, 1] on the CPU."""
@@ -97,37 +122,41 @@ class SetDescription:
             levels = patch_descriptors(
                 images, settings.levels, num_patches=patches, seed=settings.seed, first=self.count
             )
-            self._levels.append([level.unflatten(0, (len(images), patches)) for level in levels])
+            for kept, level in zip(self._levels, levels, strict=True):
+                kept.add(level.unflatten(0, (len(images), patches)))
         if self.network is not None:
-            self._features.append(inception_features([images], self.network))
-        self._colors.append(mean_lab(images))
-        self._reduced.append(reduced(images))
+            for kept, found in zip(
+                (self._features, self._logits), inception_features([images], self.network), strict=True
+            ):
+                kept.add(found)
+        self._colors.add(mean_lab(images))
+        self._reduced.add(reduced(images))
         self.count += len(images)
 
     def patches(self, level: int, repeat: int) -> torch.Tensor:
         """`(n, patches, channels, 7, 7)` of one draw."""
         count = self.settings.patches
-        return torch.cat([batch[level][:, repeat * count : (repeat + 1) * count] for batch in self._levels])
+        return self._levels[level].rows[:, repeat * count : (repeat + 1) * count]
 
     @property
     def features(self) -> torch.Tensor:
         """The feature network's features, `(n, features)`."""
-        return torch.cat([features for features, _ in self._features])
+        return self._features.rows
 
     @property
     def logits(self) -> torch.Tensor:
         """Its logits, `(n, classes)`."""
-        return torch.cat([logits for _, logits in self._features])
+        return self._logits.rows
 
     @property
     def colors(self) -> torch.Tensor:
         """Mean Lab colours, `(n, 3)`."""
-        return torch.cat(self._colors)
+        return self._colors.rows
 
     @property
     def reduced(self) -> torch.Tensor:
         """The pictures much reduced, `(n, dimensions)`."""
-        return torch.cat(self._reduced)
+        return self._reduced.rows
 
 
 def compare_sets(

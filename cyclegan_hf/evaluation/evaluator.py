@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 
 from cyclegan_hf.evaluation.describe import (
     SMALLEST,
+    Rows,
     SetDescription,
     SetSettings,
     compare_sets,
@@ -198,22 +200,25 @@ class Evaluator:
         inputs = self.pictures.inputs[source]
         described = SetDescription(dataclasses.replace(reference.settings, patches=self.patches(inputs)), self.network)
         back = self.settings.cycle and getattr(pipeline, f"generator_{target}2{source}") is not None
-        rows: list[dict[str, torch.Tensor]] = []
-        on_fake: list[torch.Tensor] = []
+        rows: defaultdict[str, Rows] = defaultdict(Rows)
+        on_fake = Rows()
         for batch in self._batches(inputs, source, way):
             images = as_tensors([image for _, image in batch], _processor(pipeline, source))
             self.sizes[source] = (images.shape[-2], images.shape[-1])
             translations, cycles = self._translated(pipeline, [image for _, image in batch], way, back)
-            rows.append(self._pair_figures(images, translations) | self._cycle_figures(images, cycles))
+            for name, values in (
+                self._pair_figures(images, translations) | self._cycle_figures(images, cycles)
+            ).items():
+                rows[name].add(values)
             if judge is not None:
-                on_fake.append(judge[0](translations))
+                on_fake.add(judge[0](translations))
             if keep is not None:
                 for index, (path, _) in enumerate(batch):
                     shown = {"input": images[index], "translation": translations[index]}
                     shown |= {"cycle": cycles[index]} if cycles is not None else {}
                     keep(way, described.count + index, path, shown)
             described.add(translations)
-        result = Scores(pictures={name: torch.cat([row[name] for row in rows]) for name in rows[0]})
+        result = Scores(pictures={name: found.rows for name, found in rows.items()})
         counts = bootstrap_counts(described.count, self.settings.sets.resamples, self.settings.sets.seed)
         result.figures, result.resampled = compare_sets(described, reference, counts)
         for name, values in result.pictures.items():
@@ -250,7 +255,7 @@ class Evaluator:
         pipeline: Any,
         way: str,
         judge: tuple[Judge, str] | None,
-        on_fake: list[torch.Tensor],
+        on_fake: Rows,
         counts: torch.Tensor,
         result: Scores,
     ) -> None:
@@ -261,22 +266,22 @@ class Evaluator:
         real = self.pictures.inputs.get(target)
         if real is None or not (identity or judge):
             return
-        distances, on_real = [], []
+        distances, on_real = Rows(), Rows()
         for batch in self._batches(real, target, f"{way} at home"):
             images = as_tensors([image for _, image in batch], _processor(pipeline, target))
             if judge is not None:
-                on_real.append(judge[0](images))
+                on_real.add(judge[0](images))
             if identity:
                 same, _ = self._translated(pipeline, [image for _, image in batch], way, back=False)
                 if same.shape == images.shape:
-                    distances.append(l1_distance(images, same))
-        if distances:
-            values = torch.cat(distances)
+                    distances.add(l1_distance(images, same))
+        if distances.count:
+            values = distances.rows
             others = bootstrap_counts(len(values), len(counts), self.settings.sets.seed + 1)
             result.figures["identity_l1"] = values.mean().item()
             result.resampled["identity_l1"] = resampled_means(values, others)
         if judge is not None:
-            real_scores, fake_scores = torch.cat(on_real), torch.cat(on_fake)
+            real_scores, fake_scores = on_real.rows, on_fake.rows
             result.figures["accuracy"] = score_accuracy(real_scores, fake_scores, judge[1]).item()
             result.resampled["accuracy"] = (
                 torch.stack(

@@ -30,7 +30,7 @@ _WHOLE_MAPS = (
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, SeparableConv2d)
 _STRIP_BYTES = 2**25
 _LEAST_ROWS = 16  # fewer would mostly be computed anew for their neighbours
-_KEPT_BYTES = 2**30  # both kept maps; above it they are in half precision
+_KEPT_BYTES = 2**29  # both kept maps; above it they are in half precision
 
 
 @dataclass
@@ -212,10 +212,13 @@ def translate_in_strips(generator: Any, sample: torch.Tensor, rows: int | None =
     kept = _kept(encoder, rows, len(generator.mid_blocks))
     for block in generator.mid_blocks:
         _residual(block, kept, rows)
-    if isinstance(generator, LocalAffineGenerator):
-        return _transformed(generator, sample, generator.conv_out(kept.to(sample.dtype)), rows)
-    layers = [*(_Layer(list(block)) for block in generator.up_blocks), _Layer(list(generator.conv_out))]
+    affine = isinstance(generator, LocalAffineGenerator)
+    ups = [] if affine else generator.up_blocks
+    layers = [*(_Layer(list(block)) for block in ups), _Layer(list(generator.conv_out))]
     decoder = _Chain(layers, lambda first, last: kept[:, :, first:last].to(sample.dtype), kept.shape[2])
+    if affine:
+        fields = [decoder.rows(*some) for some in strips(kept.shape[2], rows)]
+        return _transformed(generator, sample, torch.cat(fields, dim=2), rows)
     decoder.settle(rows)
     result = sample.new_empty(len(sample), generator.config["out_channels"], decoder.heights[-1], sample.shape[3])
     for first, last in strips(decoder.heights[-1], rows):

@@ -11,7 +11,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import tyro
@@ -20,17 +19,18 @@ import tyro
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.benchmarks.turns import machine_line  # noqa: E402
+from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, spread  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
 
 
-def main(rounds: int = 5, model: str | None = None, side: int = 256) -> None:
+def main(rounds: int = 5, model: str | None = None, side: int = 256, json: Path | None = None) -> None:
     """Time cold commands.
 
     Args:
         rounds: Processes of each kind; one more of each warms the caches and is not counted.
         model: Folder of a pipeline; by default the bundled weights.
         side: Height and width of the picture to translate.
+        json: Where to keep the figures.
     """
     python = [sys.executable]
     cyclegan = [*python, "-m", "cyclegan_hf.cli"]
@@ -52,28 +52,26 @@ def main(rounds: int = 5, model: str | None = None, side: int = 256) -> None:
             "cyclegan-hf translate --backend openvino": [*cyclegan, *translate, "--backend", "openvino"],
             "cyclegan-hf translate --fast": [*cyclegan, *translate, "--fast"],
         }
-        seconds: dict[str, list[float]] = {name: [] for name in commands}
-        for round_number in range(rounds + 1):
-            for name, command in commands.items():
-                taken = timed(command)
-                if round_number:
-                    seconds[name].append(taken)
+        seconds = in_turn(
+            {name: lambda command=command: run(command) for name, command in commands.items()}, rounds, 1
+        )
     torch_alone = seconds["import torch"]
     print(f"{rounds} rounds, picture of {side}x{side}; {machine_line()}")
     print(f"{'':<44}{'median':>8}{'min':>7}{'max':>7}   × import torch (min to max)")
+    forms = {}
     for name, times in seconds.items():
-        ratios = [taken / base for taken, base in zip(times, torch_alone, strict=True)]
+        ratios = faster_than(times, torch_alone)
+        forms[name] = {"seconds": spread(times), "of_import_torch": spread(ratios)}
         print(
             f"{name:<44}{statistics.median(times):>6.2f} s{min(times):>7.2f}{max(times):>7.2f}"
             f"   {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         )
+    keep(json, {"side": side, "forms": forms})
 
 
-def timed(command: list[str]) -> float:
-    """Wall seconds of one process, which must succeed."""
-    start = time.perf_counter()
+def run(command: list[str]) -> None:
+    """One process, which must succeed."""
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

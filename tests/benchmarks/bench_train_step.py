@@ -1,8 +1,9 @@
 """How long a training step takes, tuned against plain.
 
 Plain is the official code's form: fp32, eager, each pass on its own, contiguous memory. Tuned is what
-`--mixed-precision bf16 --compile` does: bf16 autocast, compiled networks, identity and translation in one batch, real
-and fake in one batch. The two take turns in one process, so that a busy machine is busy for both: trust the ratio.
+`--mixed-precision bf16 --compile` does: bf16 autocast, compiled networks, channels innermost, identity and translation
+in one batch, real and fake in one batch. The two take turns in one process, so that a busy machine is busy for both:
+trust the ratio.
 
 What bounds the tuned step is told last: the arithmetic of its convolutions, how long they take forward and backward,
 and how long the same number of operations takes where the machine is at its best, in a large matrix product.
@@ -19,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -30,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.benchmarks.turns import faster_than, in_turn, machine_line  # noqa: E402
+from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, spread  # noqa: E402
 from training.builders import build_networks, mixes_batch  # noqa: E402
 from training.config import TrainConfig, recipe_path  # noqa: E402
 from training.objectives import Networks  # noqa: E402
@@ -38,15 +40,20 @@ from training.step import TrainingStep  # noqa: E402
 
 
 def main(
-    recipe: str = "summer2winter", rounds: int = 5, channels_last: bool = False, batch_size: int | None = None
+    recipe: str = "summer2winter",
+    rounds: int = 5,
+    channels_last: bool = True,
+    batch_size: int | None = None,
+    json: Path | None = None,
 ) -> None:
     """Time training steps on random pictures.
 
     Args:
         recipe: Networks, losses, batch and picture size.
         rounds: Counted steps of each form; two more of each warm up.
-        channels_last: Memory layout of the tuned form.
+        channels_last: Memory layout of the tuned form; on processors the trainer always takes it for this form.
         batch_size: Pictures of each domain a step; unset, the recipe's.
+        json: Where to keep the figures.
     """
     config = TrainConfig.from_yaml(recipe_path(recipe))
     config.run.train_batch_size = batch_size or config.run.train_batch_size
@@ -69,11 +76,17 @@ def main(
     print(f"tuned: {pairs:,.0f} pairs a minute")
     print(f"ratio: median {statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
     print(f"first tuned step, with compilation: {compiling:.0f} s")
-    print_bounds(plain, tuned, config.run.train_batch_size, device)
+    bounds = print_bounds(plain, tuned, config.run.train_batch_size, device)
+    forms = {name: {"seconds": spread(values)} for name, values in times.items()}
+    forms["tuned"]["faster"] = spread(ratios)
+    facts = {"recipe": recipe, "batch_size": config.run.train_batch_size, "channels_last": channels_last}
+    keep(json, facts | {"forms": forms, "pairs_a_minute": pairs, "compiling_seconds": compiling, "bounds": bounds})
 
 
-def print_bounds(plain: Callable[[], None], tuned: Callable[[], None], batch_size: int, device: torch.device) -> None:
-    """Print where the tuned step's time goes, and what no step of its arithmetic could be faster than here."""
+def print_bounds(
+    plain: Callable[[], None], tuned: Callable[[], None], batch_size: int, device: torch.device
+) -> dict[str, Any]:
+    """Print and return where the tuned step's time goes, and what bounds a step of its arithmetic here."""
     with FlopCounterMode(display=False) as counter:  # of the plain form: compiled code hides its operators
         plain()
     counts = counter.get_flop_counts()["Global"]
@@ -90,7 +103,9 @@ def print_bounds(plain: Callable[[], None], tuned: Callable[[], None], batch_siz
             if matches(event.key):
                 spent[name] += microseconds / 1e6
     best = matmul_rate(device)
+    found: dict[str, Any] = {"step_seconds": whole, "matmul_operations_a_second": best}
     for name, seconds in spent.items():
+        found[name] = {"seconds": seconds, "operations": work[name]}
         if seconds:  # a GPU's kernels have names of their own
             rate = f"{work[name] / seconds / 1e12:.2f} TFLOP/s"
             print(f"convolutions, {name}: {seconds:.3f} s of {whole:.3f} s, {work[name] / 1e12:.2f} TFLOP at {rate}")
@@ -99,6 +114,7 @@ def print_bounds(plain: Callable[[], None], tuned: Callable[[], None], batch_siz
         f"a matrix product of 4096² in bf16: {best / 1e12:.2f} TFLOP/s; at that rate the convolutions alone take "
         f"{least:.2f} s: at most {60 * batch_size / least:,.0f} pairs a minute"
     )
+    return found
 
 
 PASSES: dict[str, Callable[[str], bool]] = {

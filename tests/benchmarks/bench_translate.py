@@ -49,7 +49,7 @@ def main(
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if model == "resnet9":
-            CycleGANPipeline(ResnetGenerator(num_res_blocks=9)).save_pretrained(folder / "model")
+            CycleGANPipeline(ResnetGenerator()).save_pretrained(folder / "model")
             model = str(folder / "model")
         elif model == "bundled":
             model = str(PRETRAINED_FOLDER)

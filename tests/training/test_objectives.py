@@ -149,6 +149,45 @@ def test_each_discriminator_gets_the_other_domains_pictures(tmp_path: Path) -> N
     assert networks.discriminator_b.levels == pytest.approx([REAL_B, 0.5 * REAL_A, REAL_A], rel=1e-5)
 
 
+def test_the_discriminators_see_augmented_pictures_of_every_kind() -> None:
+    seen: list[float] = []
+
+    def darker(pictures: torch.Tensor) -> torch.Tensor:
+        seen.append(pictures[0, 0, 0, 0].item())
+        return pictures - 0.1
+
+    config = LossConfig(lambda_source=0.5)
+    judged = discriminator_objective(Line(1.0), grey(0.4), grey(0.2), config, source=grey(0.3), augment=darker)
+    same = discriminator_objective(Line(1.0), grey(0.3), grey(0.1), config, source=grey(0.2))
+    assert judged.loss.item() == pytest.approx(same.loss.item(), rel=1e-5)
+    assert seen == pytest.approx([0.4, 0.2, 0.3], rel=1e-5)
+
+    seen.clear()
+    networks, config = lines(), LossConfig(adversarial="relativistic")
+    translations = translate(networks, grey(REAL_A), grey(REAL_B), config)
+    weights = term_weights(config, step=1)
+    judged = generator_objective(networks, translations, grey(REAL_A), grey(REAL_B), config, weights, darker)
+    plain = generator_objective(networks, translations, grey(REAL_A), grey(REAL_B), config, weights)
+    # What fools and what it is compared with; cycle and identity are of the pictures themselves.
+    assert seen == pytest.approx([0.5 * REAL_A, REAL_B, REAL_B + 0.35, REAL_A], rel=1e-5)
+    assert (
+        judged.terms["cycle_a"] == plain.terms["cycle_a"] and judged.terms["identity_b"] == plain.terms["identity_b"]
+    )
+
+
+def test_a_step_augments_for_both_sides(tmp_path: Path) -> None:
+    losses = {"lambda_identity": 0.0, "discriminator_augmentation": ["cutout"]}
+    networks = Networks(Line(0.5), Line(-0.5), Listing(1.0), Listing(1.0))
+    step = TrainingStep(networks, networks, tiny_config(tmp_path, losses=losses), Accelerator(cpu=True))
+    white = torch.ones(8, 3, 4, 4)
+    shown: list[list[float]] = []
+    for discriminator in networks.discriminators:
+        discriminator.register_forward_hook(lambda *_: shown.append([*map(float, _[1][0].mean(dim=(1, 2, 3)))]))
+    step(1, 1.0, lambda: {"a": white, "b": white})
+    assert len(shown) == 4  # each discriminator once with the generators' pictures and once with both
+    assert all(len(set(map(abs, means))) > 1 for means in shown)  # cut differently: else all would be as bright
+
+
 def test_the_generators_objective_teaches_both_generators_only() -> None:
     networks = lines()
     for discriminator in networks.discriminators:

@@ -83,8 +83,10 @@ def test_weights_that_are_no_numbers_are_not_published(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "model_index.json").exists()
 
 
-# Dropout draws from the networks' generator, batch norm keeps statistics, the pools keep pictures.
+# Dropout draws from the networks' generator, batch norm keeps statistics, the pools keep pictures, and what the
+# discriminators see is drawn too.
 STATEFUL = {
+    "losses": {"discriminator_augmentation": ["color", "translation", "cutout"]},
     "generator": {"dropout_prob": 0.5, "norm_type": "batch"},
     "discriminator": {"norm_type": "batch"},
     "ema": {"decay": 0.99},
