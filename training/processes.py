@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import InitProcessGroupKwargs, set_seed
+from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env, set_seed
 from torch import distributed
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.hardware import fast_dtype
 from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning
 from training.builders import mixes_batch
 from training.config import RunConfig, TrainConfig
@@ -22,6 +23,8 @@ from training.objectives import Networks
 
 logger = logging.getLogger(__name__)
 
+STEPS_WORTH_COMPILING = 300
+"""Compiling takes one to three minutes, which a short run does not make up for."""
 # What gloo and NCCL say, in plain `RuntimeError`s, of a process that has ended and of one that does not answer.
 _LOST = re.compile(
     "connection (closed|reset|refused)|connect(ion)? timeout|timed out|broken pipe|socket|unhandled system error"
@@ -37,6 +40,8 @@ def make_accelerator(run: RunConfig) -> Accelerator:
         ValueError: If the arithmetic that is asked for needs other hardware.
         RuntimeError: If the processes do not meet in `ddp_timeout` seconds.
     """
+    if run.fast:
+        choose_fast(run)
     # torch 2.13 warns of the argument below and says itself to keep it for buffers that differ between processes.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     accelerator = Accelerator(
@@ -57,6 +62,16 @@ def make_accelerator(run: RunConfig) -> Accelerator:
     if accelerator.process_index > 0:  # all have drawn the same first weights; dropout is to differ
         set_seed((run.seed + accelerator.process_index) % 2**32)
     return accelerator
+
+
+def choose_fast(run: RunConfig) -> None:
+    """Set what `fast` leaves to the hardware, in place: precision, compilation, layout."""
+    on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    if run.mixed_precision is None:
+        run.mixed_precision = "no" if fast_dtype(torch.device("cuda" if on_gpu else "cpu")) is None else "bf16"
+    if run.max_train_steps is None or run.max_train_steps >= STEPS_WORTH_COMPILING:
+        run.compile = True
+    run.channels_last = run.channels_last or on_gpu  # on processors it goes with compiled bf16: see below
 
 
 def prepare_processor(run: RunConfig, precision: str) -> None:

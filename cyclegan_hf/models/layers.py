@@ -69,7 +69,12 @@ class InstanceNorm2d(nn.Module):
         """Normalise each channel of each picture."""
         if _traced_for_speed():
             return _InstanceNorm.apply(x, self.eps)
-        return F.instance_norm(x, eps=self.eps)
+        y = F.instance_norm(x, eps=self.eps)
+        if y.requires_grad:
+            # torch 2.13 on processors: of a single picture, its backward takes a channels-last gradient for a
+            # contiguous one, and gives another.
+            y.register_hook(torch.Tensor.contiguous)
+        return y
 
     def extra_repr(self) -> str:
         """The settings, for `repr`."""

@@ -18,6 +18,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
+from cyclegan_hf.hardware import fast_dtype
 from cyclegan_hf.hub_card import bare_facts, pipeline_card
 from cyclegan_hf.hub_layout import REPLACED
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
@@ -291,7 +292,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
             if generator is None:
                 continue
             device = generator.device
-            chosen = dtype or _fast_dtype(device) or generator.dtype
+            chosen = dtype or fast_dtype(device) or generator.dtype
             layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
             cast(generator, dtype=chosen, memory_format=layout)
             if compile:
@@ -342,19 +343,6 @@ def _evaluating(networks: list[ModelMixin]) -> Iterator[None]:
     finally:
         for network, mode in zip(networks, training, strict=True):
             network.train(mode)
-
-
-def _fast_dtype(device: torch.device) -> torch.dtype | None:
-    """The reduced precision that a device computes in, `None` where there is none to gain from.
-
-    bfloat16 has float32's range: sums of squares in instance norm cannot overflow as in float16.
-    """
-    match device.type:
-        case "cuda" if torch.cuda.is_bf16_supported(including_emulation=False):
-            return torch.bfloat16
-        case "cpu" if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported():
-            return torch.bfloat16
-    return None
 
 
 def _processor_config(

@@ -106,6 +106,19 @@ def test_padding() -> None:
     assert Pad2d(0)(row) is row
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_instance_norm_takes_gradients_in_either_layout(batch_size: int, layout: torch.memory_format) -> None:
+    x, gradient = (torch.randn(batch_size, 8, 16, 12, dtype=torch.float64) for _ in range(2))
+    exact = x.clone().requires_grad_()
+    var, mean = torch.var_mean(exact, dim=(2, 3), correction=0, keepdim=True)
+    (expected,) = torch.autograd.grad((exact - mean) / (var + 1e-5).sqrt(), exact, gradient)
+    leaf = x.float().contiguous(memory_format=layout).requires_grad_()
+    for given in (torch.contiguous_format, torch.channels_last):
+        (found,) = torch.autograd.grad(InstanceNorm2d()(leaf), leaf, gradient.float().contiguous(memory_format=given))
+        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_upsampling_repeats_pixels() -> None:
     assert Upsample2x()(torch.tensor([[[[1.0, 2.0]]]])).tolist() == [[[[1, 1, 2, 2], [1, 1, 2, 2]]]]
 

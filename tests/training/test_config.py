@@ -151,7 +151,7 @@ def different(hint: Any, value: Any) -> Any:
     if origin is tuple:
         return tuple(item + 100 for item in value)
     if origin is list:
-        return [*value, 7]
+        return [*value, 7 if args[0] is int else different(args[0], None)]
     match value:
         case bool():
             return not value

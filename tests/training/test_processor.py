@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from training import processes
 from training.config import RunConfig
-from training.processes import prepare_processor
+from training.processes import STEPS_WORTH_COMPILING, choose_fast, prepare_processor
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +37,44 @@ def test_threads_are_what_the_run_asks_for() -> None:
 def test_half_precision_needs_a_gpu() -> None:
     with pytest.raises(ValueError, match="`mixed_precision: fp16` needs a GPU"):
         prepare_processor(RunConfig(), "fp16")
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None, gpu: bool = False, **run: object) -> RunConfig:
+    """What `fast` makes of a run on such hardware."""
+    monkeypatch.setattr(
+        processes, "fast_dtype", lambda device: dtype if device.type == ("cuda" if gpu else "cpu") else None
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    config = RunConfig(fast=True, **run)
+    choose_fast(config)
+    return config
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.bfloat16, "bf16"), (None, "no")])
+def test_fast_follows_the_hardware(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None, precision: str, gpu: bool
+) -> None:
+    run = chosen(monkeypatch, dtype, gpu)
+    assert (run.mixed_precision, run.compile, run.channels_last) == (precision, True, gpu)
+
+
+def test_fast_leaves_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, torch.bfloat16, mixed_precision="no").mixed_precision == "no"
+    assert chosen(monkeypatch, torch.bfloat16, gpu=True, mixed_precision="fp16").mixed_precision == "fp16"
+
+
+def test_fast_compiles_for_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not chosen(monkeypatch, None, max_train_steps=STEPS_WORTH_COMPILING - 1).compile
+    assert chosen(monkeypatch, None, max_train_steps=STEPS_WORTH_COMPILING).compile
+    assert chosen(monkeypatch, None, max_train_steps=5, compile=True).compile
+
+
+def test_a_gpu_that_is_not_to_be_used_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "fast_dtype", lambda device: torch.bfloat16 if device.type == "cuda" else None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    run = RunConfig(fast=True)
+    choose_fast(run)
+    assert run.mixed_precision == "no" and not run.channels_last
