@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
+from torch import distributed
 
 from cyclegan_hf.hub_card import with_section
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.pipelines.storage import whole_folder
+from cyclegan_hf.processes import Processes
 from cyclegan_hf.saved_files import INDEX_NAME, read_json
 from training.card import complete_card
 from training.checkpointing import BEST_FOLDER, METRICS_NAME, STAGES_NAME, STATE_FOLDER, find_checkpoint
@@ -61,7 +62,9 @@ def train_in_stages(config: TrainConfig) -> None:
         raise ValueError(
             f"`hub_strategy: {config.hub.hub_strategy}` does not go with stages: only their end is pushed."
         )
-    publisher = Publisher(config.hub, root, PartialState().is_main_process)
+    # Not by accelerate's state: made before the trainer's, it would know neither `ACCELERATE_USE_CPU` nor a timeout.
+    main = Processes.of_environment().is_main
+    publisher = Publisher(config.hub, root, main)
     publisher.open()
     for number, stage in enumerate(plan, start=1):
         folder = Path(stage.run.output_dir)
@@ -70,16 +73,17 @@ def train_in_stages(config: TrainConfig) -> None:
             logger.info("Stage %d is done already.", number)
         else:
             trainer = Trainer(stage, find_checkpoint("latest", folder))
-            if trainer.accelerator.is_main_process and not (root / STAGES_NAME).exists():
+            if main and not (root / STAGES_NAME).exists():
                 root.mkdir(parents=True, exist_ok=True)
                 write_text(root / STAGES_NAME, config.to_yaml())
             trainer.train()
             del trainer  # its networks and optimisers, before the next stage's
-        if PartialState().is_main_process:
+        if main:
             _record(root, plan[:number])
-    if PartialState().is_main_process:
+    if main:
         _publish(config, plan)
-    PartialState().wait_for_everyone()
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
     publisher.finish()
 
 

@@ -69,5 +69,5 @@ def test_a_data_set_from_the_hub_goes_back_to_it(
     assert (process.returncode, out) == (0, "test: 3 pictures translated, 1 shard written\n"), err
     process = launch(1, "translate", "user/nothing", "--output", "none", environment=environment)
     _, err = process.communicate(timeout=500)
-    assert "error: user/nothing: cannot be read as a data set (" in err
+    assert "error: user/nothing: there is no such data set on the Hub, or it is private" in err
     assert not Path("none").exists()

@@ -110,6 +110,7 @@ def test_a_field_is_enlarged_as_interpolation_does(widths: tuple[int, ...]) -> N
 def test_compiled_it_learns_too(compiled: bool) -> None:
     """With `F.interpolate` in it, the compiler gave gradients of 0 at this size."""
     torch.manual_seed(0)
+    torch.compiler.reset()
     model = LocalAffineGenerator(block_out_channels=(8, 16, 32), num_res_blocks=1)
     run = torch.compile(model) if compiled else model
     (run(torch.rand(2, 3, 64, 64) * 2 - 1, return_dict=False)[0] - 1).square().mean().backward()

@@ -96,6 +96,16 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, start: Start
     assert (ours[0] - ours[-1]).abs().max() > 1e-2  # the pictures were not the same all along
 
 
+def test_stages_of_two_processes(tmp_path: Path, start: Start) -> None:
+    stages = {"batch_sizes": [1, 1], "epochs": [1, 1], "evaluation_epochs": [1, 1], "metric": "swd"}
+    recipe = {"run": {"max_train_steps": None}, "data": {"test_share": 0.4}, "stages": stages}
+    write_recipe(tmp_path / "recipe.yaml", **recipe)
+    two = start("two", num_processes=2)
+    assert two.ends_well().count("2 process(es) on cpu") == 2  # each stage
+    assert "Stage" not in two.printed(rank=1)
+    assert (tmp_path / "two" / "model_index.json").exists() and (tmp_path / "two" / "history.md").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_are_one_that_accumulates_bit_for_bit(tmp_path: Path, start: Start) -> None:
     write_recipe(tmp_path / "recipe.yaml", **PLAIN | {"optimizer": {"learning_rate": 2e-3}})

@@ -21,7 +21,7 @@ NAMES = [
     *STAGED,
 ]
 THIN = {"EncoderDecoderGenerator": [4, 8, 8], "ResnetGenerator": [4, 8, 8], "AttentionGenerator": [4, 8, 16]}
-THIN |= {"MaxPoolUnetGenerator": [4, 4, 8, 8, 8]}
+THIN |= {"MaxPoolUnetGenerator": [4, 4, 8, 8, 8], "LocalAffineGenerator": [4, 8, 8]}
 
 
 def thinned(name: str, folder: Path) -> TrainConfig:
