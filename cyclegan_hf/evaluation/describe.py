@@ -82,7 +82,8 @@ class Rows:
         end = self.count + len(rows)
         if end > len(self._block):
             larger = rows.new_empty(max(end, 2 * len(self._block)), *rows.shape[1:])
-            larger[: self.count] = self.rows if self.count else rows[:0]
+            if self.count:
+                larger[: self.count] = self.rows
             self._block = larger
         self._block[self.count : end] = rows
         self.count = end
