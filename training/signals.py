@@ -79,6 +79,10 @@ class Signals:
             for name, message in present(values, SIGNS).items()
         }
 
+    def unsaid(self) -> list[str]:
+        """What the last look showed for the first time, or too late to be said."""
+        return [f"{key.rpartition('_')[2]}: {told}" for key, told in self.present().items() if key not in self.since]
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
         return {"since": self.since, "shown": self._shown, "streaks": self._streaks, "measures": self.measures}

@@ -312,6 +312,8 @@ class Trainer:
                 self.save_pretrained(temporary)
                 write_report(temporary, self.config, self.watch, read_epochs(self.output_dir), self.step, pipeline)
                 complete_card(temporary, self.config, pipeline, self.sample_pictures)
+            for warning in self.watch.signals.unsaid():
+                logger.warning("At the end, %s.", warning)
             logger.info("Done: %d steps. The pipeline is in %s.", self.step, self.output_dir)
         for tracker in self.accelerator.trackers:
             tracker.finish()

@@ -154,6 +154,15 @@ def test_a_sign_is_said_once_and_at_the_second_look() -> None:
     assert signals.present() == {}
 
 
+def test_what_only_the_last_look_showed_is_left_to_be_said() -> None:
+    signals = Signals()
+    signals.look(500, 500, measures(luma_correlation=-0.9))
+    (left,) = signals.unsaid()
+    assert left.startswith("a2b: light turns dark")
+    signals.look(1000, 500, measures(luma_correlation=-0.9))  # said now
+    assert signals.unsaid() == []
+
+
 def test_what_passes_is_not_said() -> None:
     signals = Signals()
     for step in range(10):
