@@ -45,12 +45,13 @@ MAY_IMPORT = {
     "hub_upload": {"hub_errors"},
     "hub_card": {"errors"},
     "hub_layout": set(),
+    "hardware": set(),
     "models": {"hub_card", "hub_download", "hub_upload"},
     "losses": {"luma"},
     "metrics": {"luma"},
     "pipelines": {
-        *("conversion_files", "conversion_networks", "errors", "image_io", "image_processor", "models", "saved_files"),
-        *TO_AND_FROM_THE_HUB,
+        *("conversion_files", "conversion_networks", "errors", "hardware", "image_io", "image_processor", "models"),
+        *("saved_files", *TO_AND_FROM_THE_HUB),
     },
     **dict.fromkeys(
         JOBS,

@@ -50,6 +50,11 @@ class _InstanceNorm(torch.autograd.Function):
         return ((grad - grad.mean(dim=(2, 3), keepdim=True) - along) * scale).to(y.dtype), None
 
 
+def _contiguous(gradient: torch.Tensor | None) -> torch.Tensor | None:
+    """A gradient in the standard layout; second derivatives may have none."""
+    return None if gradient is None else gradient.contiguous()
+
+
 class InstanceNorm2d(nn.Module):
     """Instance normalisation without affine parameters and without running statistics.
 
@@ -73,7 +78,7 @@ class InstanceNorm2d(nn.Module):
         if y.requires_grad:
             # torch 2.13 on processors: of a single picture, its backward takes a channels-last gradient for a
             # contiguous one, and gives another.
-            y.register_hook(torch.Tensor.contiguous)
+            y.register_hook(_contiguous)
         return y
 
     def extra_repr(self) -> str:
