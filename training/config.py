@@ -45,7 +45,7 @@ class RunConfig:
     """Arithmetic of the networks; unset, the launcher decides."""
     fast: bool = False
     """Let the hardware choose: bf16 where it computes in it, compiled networks unless the run is short, channels
-    innermost. `mixed_precision` stays where it is given."""
+    innermost. `mixed_precision` stays where it is given, by the launcher too (its `no` is what it says unasked)."""
     compile: bool = False
     """Compile the networks (one to three minutes at the start)."""
     channels_last: bool = False

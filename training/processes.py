@@ -67,7 +67,7 @@ def make_accelerator(run: RunConfig) -> Accelerator:
 def choose_fast(run: RunConfig) -> None:
     """Set what `fast` leaves to the hardware, in place: precision, compilation, layout."""
     on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
-    if run.mixed_precision is None:
+    if run.mixed_precision is None and os.environ.get("ACCELERATE_MIXED_PRECISION", "no") == "no":
         run.mixed_precision = "no" if fast_dtype(torch.device("cuda" if on_gpu else "cpu")) is None else "bf16"
     if run.max_train_steps is None or run.max_train_steps >= STEPS_WORTH_COMPILING:
         run.compile = True

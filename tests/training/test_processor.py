@@ -62,6 +62,10 @@ def test_fast_follows_the_hardware(
 
 def test_fast_leaves_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(monkeypatch, torch.bfloat16, mixed_precision="no").mixed_precision == "no"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")  # `accelerate launch --mixed_precision fp16`
+    assert chosen(monkeypatch, torch.bfloat16, gpu=True).mixed_precision is None
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # it says so without being asked
+    assert chosen(monkeypatch, torch.bfloat16).mixed_precision == "bf16"
     assert chosen(monkeypatch, torch.bfloat16, gpu=True, mixed_precision="fp16").mixed_precision == "fp16"
 
 
