@@ -237,7 +237,8 @@ def test_the_next_page_removes_what_a_killed_one_left_and_no_other(tmp_path: Pat
 
 def test_without_weights_the_page_ends_with_one_line(tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="gradio is not installed")
-    environment = {**os.environ, "CYCLEGAN_MODEL": str(tmp_path / "nothing")}
+    # A temporary folder of its own: what another test's killed page left would be removed, and said, here.
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "CYCLEGAN_MODEL": str(tmp_path / "nothing")}
     result = subprocess.run(
         [sys.executable, "space/app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
