@@ -30,6 +30,7 @@ _WHOLE_MAPS = (
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, SeparableConv2d)
 _STRIP_BYTES = 2**25
 _LEAST_ROWS = 16  # fewer would mostly be computed anew for their neighbours
+_LEAST_LOW_ROWS = 4  # the same, of maps at the lower resolutions
 _KEPT_BYTES = 2**29  # both kept maps; above it they are in half precision
 
 
@@ -55,7 +56,7 @@ class _Moments:
     def normalize(self, strip: torch.Tensor, eps: float) -> torch.Tensor:
         """(x - mean) / sqrt(var + eps)."""
         scale = (self.squares / self.count + eps).rsqrt()
-        return (strip.float() * scale.float() - (self.mean * scale).float()).to(strip.dtype)
+        return torch.addcmul(-(self.mean * scale).float(), strip.float(), scale.float()).to(strip.dtype)
 
 
 class _Layer:
@@ -158,11 +159,16 @@ class _Chain:
                 strip = layer.finish(strip)
         return strip
 
-    def settle(self, budget: int) -> None:
+    def strips(self, rows: int, depth: int | None = None) -> Iterator[Rows]:
+        """What comes out of the first `depth` layers, in strips that nowhere take more than so many rows."""
+        heights = self.heights if depth is None else self.heights[: depth + 1]
+        return strips(heights[-1], max(_LEAST_LOW_ROWS, rows * heights[-1] // max(heights)))
+
+    def settle(self, rows: int) -> None:
         """Fix every layer's statistics, one pass over the strips for each layer that has any."""
         for depth, layer in enumerate(self.layers, start=1):
             if layer.normalizes:
-                for first, last in strips(self.heights[depth], budget):
+                for first, last in self.strips(rows, depth):
                     layer.moments.add(self.rows(first, last, depth, raw=True))
 
 
@@ -217,11 +223,11 @@ def translate_in_strips(generator: Any, sample: torch.Tensor, rows: int | None =
     layers = [*(_Layer(list(block)) for block in ups), _Layer(list(generator.conv_out))]
     decoder = _Chain(layers, lambda first, last: kept[:, :, first:last].to(sample.dtype), kept.shape[2])
     if affine:
-        fields = [decoder.rows(*some) for some in strips(kept.shape[2], rows)]
+        fields = [decoder.rows(*some) for some in decoder.strips(rows)]
         return _transformed(generator, sample, torch.cat(fields, dim=2), rows)
     decoder.settle(rows)
     result = sample.new_empty(len(sample), generator.config["out_channels"], decoder.heights[-1], sample.shape[3])
-    for first, last in strips(decoder.heights[-1], rows):
+    for first, last in decoder.strips(rows):
         strip = decoder.rows(first, last)
         if generator.config["learn_residual"]:
             strip = strip + before_tanh(sample[:, :, first:last])
@@ -243,7 +249,7 @@ def _transformed(generator: Any, sample: torch.Tensor, field: torch.Tensor, rows
 def _kept(encoder: _Chain, rows: int, blocks: int) -> torch.Tensor:
     """The encoder's map, which is kept; in half precision where two of them would be too large."""
     kept: torch.Tensor | None = None
-    for first, last in strips(encoder.heights[-1], rows):
+    for first, last in encoder.strips(rows):
         strip = encoder.rows(first, last)
         if kept is None:
             batch, channels, _, width = strip.shape
