@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+
 import torch
 
 
@@ -16,3 +20,11 @@ def fast_dtype(device: torch.device) -> torch.dtype | None:
         case "cpu" if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported():
             return torch.bfloat16
     return None
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether what `torch.compile` needs to make code for a device is installed: Triton, or a C++ compiler."""
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    named = os.environ.get("CXX")
+    return any(shutil.which(name) for name in ([named] if named else ["g++", "clang++", "c++"]))

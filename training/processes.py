@@ -14,7 +14,7 @@ from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env, set_se
 from torch import distributed
 
 from cyclegan_hf.errors import one_line
-from cyclegan_hf.hardware import fast_dtype
+from cyclegan_hf.hardware import can_compile, fast_dtype
 from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning
 from training.builders import mixes_batch
 from training.config import RunConfig, TrainConfig
@@ -23,8 +23,9 @@ from training.objectives import Networks
 
 logger = logging.getLogger(__name__)
 
-STEPS_WORTH_COMPILING = 300
-"""Compiling takes one to three minutes, which a short run does not make up for."""
+LONG_RUN_STEPS, LONG_RUN_EPOCHS = 300, 10
+"""Compiling takes one to three minutes, which a shorter run does not make up for."""
+COMPILING = ": the first steps take a minute or more, while the networks are compiled"
 # What gloo and NCCL say, in plain `RuntimeError`s, of a process that has ended and of one that does not answer.
 _LOST = re.compile(
     "connection (closed|reset|refused)|connect(ion)? timeout|timed out|broken pipe|socket|unhandled system error"
@@ -65,13 +66,23 @@ def make_accelerator(run: RunConfig) -> Accelerator:
 
 
 def choose_fast(run: RunConfig) -> None:
-    """Set what `fast` leaves to the hardware, in place: precision, compilation, layout."""
+    """Set what `fast` leaves to the hardware, in place: precision, compilation, layout.
+
+    `fast` itself is off then: what is saved is what was chosen, and a run that goes on does so as it began.
+    """
+    run.fast = False
+    short = (
+        run.num_train_epochs < LONG_RUN_EPOCHS if run.max_train_steps is None else run.max_train_steps < LONG_RUN_STEPS
+    )
     on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    device = torch.device("cuda" if on_gpu else "cpu")
+    if short or fast_dtype(device) is None:
+        return
     if run.mixed_precision is None and os.environ.get("ACCELERATE_MIXED_PRECISION", "no") == "no":
-        run.mixed_precision = "no" if fast_dtype(torch.device("cuda" if on_gpu else "cpu")) is None else "bf16"
-    if run.max_train_steps is None or run.max_train_steps >= STEPS_WORTH_COMPILING:
-        run.compile = True
+        run.mixed_precision = "bf16"
+    run.compile = run.compile or can_compile(device)
     run.channels_last = run.channels_last or on_gpu  # on processors it goes with compiled bf16: see below
+    logger.info("What this hardware is fast at, `--no-fast` does without%s.", COMPILING if run.compile else "")
 
 
 def prepare_processor(run: RunConfig, precision: str) -> None:

@@ -1,13 +1,16 @@
 """What a processor is told before a run begins."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
 
+from cyclegan_hf.hardware import can_compile
 from training import processes
 from training.config import RunConfig
-from training.processes import STEPS_WORTH_COMPILING, choose_fast, prepare_processor
+from training.processes import LONG_RUN_EPOCHS, LONG_RUN_STEPS, choose_fast, prepare_processor
 
 
 @pytest.fixture(autouse=True)
@@ -46,18 +49,18 @@ def chosen(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None, gpu: bool
     )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
-    config = RunConfig(fast=True, **run)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: find_spec("torch" if name == "triton" else name))
+    config = RunConfig(**run)
     choose_fast(config)
     return config
 
 
 @pytest.mark.parametrize("gpu", [False, True])
-@pytest.mark.parametrize(("dtype", "precision"), [(torch.bfloat16, "bf16"), (None, "no")])
-def test_fast_follows_the_hardware(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None, precision: str, gpu: bool
-) -> None:
-    run = chosen(monkeypatch, dtype, gpu)
-    assert (run.mixed_precision, run.compile, run.channels_last) == (precision, True, gpu)
+def test_fast_follows_the_hardware(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> None:
+    run = chosen(monkeypatch, torch.bfloat16, gpu)
+    assert (run.mixed_precision, run.compile, run.channels_last) == ("bf16", True, gpu)
+    plain = chosen(monkeypatch, None, gpu)
+    assert (plain.mixed_precision, plain.compile, plain.channels_last) == (None, False, False)
 
 
 def test_fast_leaves_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,16 +72,42 @@ def test_fast_leaves_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(monkeypatch, torch.bfloat16, gpu=True, mixed_precision="fp16").mixed_precision == "fp16"
 
 
-def test_fast_compiles_for_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not chosen(monkeypatch, None, max_train_steps=STEPS_WORTH_COMPILING - 1).compile
-    assert chosen(monkeypatch, None, max_train_steps=STEPS_WORTH_COMPILING).compile
-    assert chosen(monkeypatch, None, max_train_steps=5, compile=True).compile
+@pytest.mark.parametrize(
+    ("run", "long"),
+    [
+        ({"max_train_steps": LONG_RUN_STEPS}, True),
+        ({"max_train_steps": LONG_RUN_STEPS - 1}, False),
+        ({"num_train_epochs": LONG_RUN_EPOCHS}, True),
+        ({"num_train_epochs": LONG_RUN_EPOCHS - 1}, False),
+    ],
+)
+def test_fast_is_for_long_runs(monkeypatch: pytest.MonkeyPatch, run: dict[str, int], long: bool) -> None:
+    found = chosen(monkeypatch, torch.bfloat16, **run)
+    assert (found.mixed_precision, found.compile) == (("bf16", True) if long else (None, False))
+    assert not found.fast  # a run that goes on to more steps stays what it was
+
+
+def test_a_short_run_keeps_what_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, torch.bfloat16, max_train_steps=5, compile=True).compile
+
+
+def test_nothing_is_compiled_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run = chosen(monkeypatch, torch.bfloat16)
+    assert run.mixed_precision == "bf16" and not run.compile
+    (tmp_path / "g++").touch(mode=0o755)
+    assert chosen(monkeypatch, torch.bfloat16).compile
+    monkeypatch.setenv("CXX", "icpx")
+    assert not can_compile(torch.device("cpu"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not can_compile(torch.device("cuda"))
 
 
 def test_a_gpu_that_is_not_to_be_used_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "fast_dtype", lambda device: torch.bfloat16 if device.type == "cuda" else None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
-    run = RunConfig(fast=True)
+    run = RunConfig()
     choose_fast(run)
-    assert run.mixed_precision == "no" and not run.channels_last
+    assert run.mixed_precision is None and not run.channels_last
