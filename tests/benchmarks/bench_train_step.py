@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, spread  # noqa: E402
+from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, matmul_rate, spread  # noqa: E402
 from training.builders import build_networks, mixes_batch  # noqa: E402
 from training.config import TrainConfig, recipe_path  # noqa: E402
 from training.objectives import Networks  # noqa: E402
@@ -102,7 +102,7 @@ def print_bounds(
         for name, matches in PASSES.items():
             if matches(event.key):
                 spent[name] += microseconds / 1e6
-    best = matmul_rate(device)
+    best = matmul_rate(torch.bfloat16, device)
     found: dict[str, Any] = {"step_seconds": whole, "matmul_operations_a_second": best}
     for name, seconds in spent.items():
         found[name] = {"seconds": seconds, "operations": work[name]}
@@ -121,19 +121,6 @@ PASSES: dict[str, Callable[[str], bool]] = {
     "forward": lambda name: "convolution" in name and "backward" not in name,
     "backward": lambda name: "convolution_backward" in name and not name.startswith("autograd"),
 }
-
-
-def matmul_rate(device: torch.device) -> float:
-    """Operations a second in a large bf16 matrix product: the median of several."""
-    size, times = 4096, []
-    left = torch.rand(size, size, device=device).bfloat16()
-    for _ in range(7):
-        start = time.perf_counter()
-        left @ left
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return 2 * size**3 / statistics.median(times)
 
 
 def step(

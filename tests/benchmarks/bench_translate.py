@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from torch.utils.flop_counter import FlopCounterMode
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator  # noqa: E402
 from cyclegan_hf.export_pipeline import export_pipeline  # noqa: E402
 from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER  # noqa: E402
-from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, spread  # noqa: E402
+from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, matmul_rate, spread  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
 
 
@@ -60,10 +61,12 @@ def main(
                 make_picture("A", index, side).save(pictures / f"{index}.png")
         photo = np.asarray(make_picture("A", 99, side), dtype=np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
         forms = forms_of(model, folder, pictures)
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            forms["plain"](photo)
         with torch.inference_mode():
             outputs = {name: run(photo) for name, run in forms.items()}
             seconds = in_turn({name: lambda run=run: run(photo) for name, run in forms.items()}, rounds)
-    report(seconds, outputs, side, json)
+    report(seconds, outputs, side, counter.get_total_flops(), json)
 
 
 def forms_of(model: str, folder: Path, pictures: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
@@ -100,8 +103,10 @@ def of_graph(folder: Path, backend: str) -> Callable[[np.ndarray], np.ndarray]:
     return lambda photo: network(photo)
 
 
-def report(seconds: dict[str, list[float]], outputs: dict[str, np.ndarray], side: int, json: Path | None) -> None:
-    """Print the table, and keep it."""
+def report(
+    seconds: dict[str, list[float]], outputs: dict[str, np.ndarray], side: int, operations: int, json: Path | None
+) -> None:
+    """Print the table and what bounds it, and keep both."""
     print(f"{side}², batch 1; {machine_line()}")
     rows = {}
     for name, values in seconds.items():
@@ -112,7 +117,14 @@ def report(seconds: dict[str, list[float]], outputs: dict[str, np.ndarray], side
             f"{name}: {1000 * times['median']:.0f} ms, {ratio['median']:.2f}x ({ratio['least']:.2f} to "
             f"{ratio['most']:.2f}), {levels:.2f} of 255 levels from plain"
         )
-    keep(json, {"side": side, "forms": rows})
+    best = {"bf16": matmul_rate(torch.bfloat16), "int8": matmul_rate(torch.int8)}
+    for name, rate in best.items():
+        bound = spread([value * rate / operations for value in seconds["plain"]])["median"]
+        print(
+            f"{operations / 1e9:.0f} G operations at the {rate / 1e12:.2f} T/s of a {name} matrix product of 4096²: "
+            f"{1000 * operations / rate:.0f} ms, {bound:.2f}x"
+        )
+    keep(json, {"side": side, "forms": rows, "operations": operations, "matmul_operations_a_second": best})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Forms of the same work, timed in turn in one process, and the record of it."""
 
+from __future__ import annotations
+
 import json
 import os
 import platform
@@ -9,7 +11,11 @@ from collections.abc import Callable
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    import torch
 
 
 PACKAGES = ("torch", "diffusers", "accelerate", "onnxruntime", "openvino", "nncf")
@@ -38,6 +44,22 @@ def spread(values: list[float]) -> dict[str, float]:
 def faster_than(base: list[float], others: list[float]) -> list[float]:
     """By how much each round of `others` was faster than the same round of `base`."""
     return [slow / fast for slow, fast in zip(base, others, strict=True)]
+
+
+def matmul_rate(dtype: torch.dtype, device: torch.device | None = None) -> float:
+    """Operations a second in a large matrix product, bf16 or 8-bit integers: the median of several."""
+    import torch
+
+    size, times = 4096, []
+    left = (torch.rand(size, size, device=device) * 100).to(dtype)
+    multiply = torch.matmul if dtype.is_floating_point else torch._int_mm
+    for _ in range(7):
+        start = time.perf_counter()
+        multiply(left, left)
+        if left.is_cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(times)
 
 
 def machine() -> dict[str, Any]:
