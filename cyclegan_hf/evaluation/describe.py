@@ -8,6 +8,7 @@ import torch
 
 from cyclegan_hf.metrics.color import color_difference, mean_lab
 from cyclegan_hf.metrics.diversity import mean_pair_distance, reduced
+from cyclegan_hf.metrics.domain_classifier import DomainClassifier, domain_features
 from cyclegan_hf.metrics.gms import gms
 from cyclegan_hf.metrics.inception import (
     FeatureNetwork,
@@ -114,6 +115,7 @@ class SetDescription:
         self.count = 0
         self._levels = [Rows() for _ in range(settings.levels)]
         self._features, self._logits, self._colors, self._reduced = Rows(), Rows(), Rows(), Rows()
+        self._looks = Rows()
 
     def add(self, images: torch.Tensor) -> None:
         """Take in pictures, `(B, C, H, W)` in [0, 1] on the CPU."""
@@ -132,6 +134,7 @@ class SetDescription:
                 kept.add(found)
         self._colors.add(mean_lab(images))
         self._reduced.add(reduced(images))
+        self._looks.add(domain_features(images))
         self.count += len(images)
 
     def patches(self, level: int, repeat: int) -> torch.Tensor:
@@ -159,9 +162,14 @@ class SetDescription:
         """The pictures much reduced, `(n, dimensions)`."""
         return self._reduced.rows
 
+    @property
+    def looks(self) -> torch.Tensor:
+        """What a classifier of domains sees of them, `(n, features)`."""
+        return self._looks.rows
+
 
 def compare_sets(
-    ours: SetDescription, target: SetDescription, counts: torch.Tensor
+    ours: SetDescription, target: SetDescription, counts: torch.Tensor, source: SetDescription | None = None
 ) -> tuple[dict[str, float | list[float]], dict[str, torch.Tensor]]:
     """The figures that compare a set with the target's real pictures.
 
@@ -170,6 +178,7 @@ def compare_sets(
     Args:
         ours: The set.
         target: The real pictures.
+        source: Real pictures of the other domain, to tell the two apart.
         counts (`torch.Tensor` of shape `(resamples, n)`): How often each picture of `ours` is in each resample.
 
     Returns:
@@ -191,6 +200,10 @@ def compare_sets(
     if min(ours.count, target.count) >= 2 and (whole := mean_pair_distance(target.reduced).item()) > 0:
         figures["diversity"] = mean_pair_distance(ours.reduced).item() / whole
         resampled["diversity"] = mean_pair_distance(ours.reduced, counts) / whole
+    if source is not None and source.looks.shape[1] == target.looks.shape[1]:
+        taken = (DomainClassifier.fitted(source.looks, target.looks)(ours.looks) > 0).float()
+        figures["taken_for_target"] = taken.mean().item()
+        resampled["taken_for_target"] = weights.float() @ taken
     return figures, resampled
 
 

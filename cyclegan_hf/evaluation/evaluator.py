@@ -220,7 +220,7 @@ class Evaluator:
             described.add(translations)
         result = Scores(pictures={name: found.rows for name, found in rows.items()})
         counts = bootstrap_counts(described.count, self.settings.sets.resamples, self.settings.sets.seed)
-        result.figures, result.resampled = compare_sets(described, reference, counts)
+        result.figures, result.resampled = compare_sets(described, reference, counts, self._other(pipeline, source))
         for name, values in result.pictures.items():
             result.figures[name] = resampled_means(values, torch.ones(1, len(values))).item()
             result.resampled[name] = resampled_means(values, counts)
@@ -325,6 +325,11 @@ class Evaluator:
             self._targets[target] = self._described(pipeline, self.pictures.references[target], target, "reference")
         return self._targets[target]
 
+    def _other(self, pipeline: Any, source: str) -> SetDescription | None:
+        """Real pictures of the domain that is translated from, other than those which are translated."""
+        known = source in self.pictures.references and self.pictures.independent.get(source, True)
+        return self._target(pipeline, source) if known else None
+
     def _baseline(self, pipeline: Any, way: str) -> dict[str, Scores]:
         """Inputs as they are, and real pictures of the target, against the reference."""
         if way not in self._baselines:
@@ -338,7 +343,7 @@ class Evaluator:
                 # Inputs too in the target's channels and size: as if they were translations.
                 described = self._described(pipeline, files, target, f"{way} {name}")
                 counts = bootstrap_counts(described.count, self.settings.sets.resamples, its_seed)
-                figures, resampled = compare_sets(described, reference, counts)
+                figures, resampled = compare_sets(described, reference, counts, self._other(pipeline, source))
                 if name == "untouched":
                     figures |= {"edge_agreement": 1.0, "ssim": 1.0, "color_shift": 0.0}  # of a picture and itself
                 self._baselines[way][name] = Scores(figures, resampled)

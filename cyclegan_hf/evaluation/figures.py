@@ -64,6 +64,13 @@ FIGURES: dict[str, Figure] = {
         "How much translations differ among themselves, as a multiple of real pictures of the target; far below 1 is "
         "mode collapse.",
     ),
+    "taken_for_target": Figure(
+        "taken for the target",
+        "higher",
+        2,
+        TARGET,
+        "Share that a small classifier, of both domains' real pictures, takes for the target by colours and textures.",
+    ),
     "edge_agreement": Figure(
         "edges kept", "higher", 3, KEPT, "Correlation of the Sobel edges of a picture and its translation.", True
     ),

@@ -1,5 +1,6 @@
 """The measuring: what is measured of what, and that it is the same however it is asked."""
 
+import dataclasses
 import math
 import shutil
 from pathlib import Path
@@ -17,6 +18,7 @@ from cyclegan_hf.evaluation.tables import protocol_line
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.metrics.color import color_difference, mean_lab
+from cyclegan_hf.metrics.domain_classifier import DomainClassifier, domain_features
 from cyclegan_hf.metrics.reconstruction import l1_distance, psnr
 from cyclegan_hf.metrics.sliced_wasserstein import patch_descriptors, sliced_wasserstein
 from cyclegan_hf.metrics.structure import edge_agreement, structural_similarity
@@ -127,6 +129,26 @@ def test_a_model_that_changes_nothing_is_the_zero_row(two_domains: Path) -> None
     assert scores.figures["cycle_psnr"] == 100
     assert scores.figures["noise_gain"] == pytest.approx(1, rel=0.1)
     assert "identity collapse" in scores.signs["unchanged"]
+
+
+def test_what_pictures_are_taken_for(two_domains: Path) -> None:
+    measured, pipe = evaluator(two_domains), of(Still, Still)
+    scores, baselines = measured(pipe), measured.baselines(pipe)
+    for way in ("a2b", "b2a"):  # meadows and snow are told apart, and what is not changed is taken for what it is
+        assert scores[way].figures["taken_for_target"] == 0
+        assert baselines[way]["untouched"].figures["taken_for_target"] == 0
+        assert baselines[way]["real"].figures["taken_for_target"] == 1
+    found = measured(of(Snow, Still))["a2b"]
+    assert found.figures["taken_for_target"] == 1 and (found.resampled["taken_for_target"] == 1).all()
+    features = [domain_features(pictures(two_domains / name)) for name in ("trainA", "trainB")]
+    snow = domain_features(torch.full((1, 3, 64, 64), 204 / 255))
+    assert DomainClassifier.fitted(*features)(snow) > 0
+
+
+def test_nothing_is_taken_for_anything_by_what_it_was_told_with(two_domains: Path) -> None:
+    found = pictures_in(two_domains)
+    alone = Evaluator(dataclasses.replace(found, independent={"a": False, "b": True}), Settings())(pipeline())
+    assert "taken_for_target" not in alone["a2b"].figures and "taken_for_target" in alone["b2a"].figures
 
 
 def test_mode_collapse_is_seen(two_domains: Path) -> None:

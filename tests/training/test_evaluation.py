@@ -82,7 +82,7 @@ def test_a_run_without_progress_ends(
 ) -> None:
     config = with_test_pictures(
         tmp_path,
-        run={"max_train_steps": 300, "checkpointing_steps": 3, "validation_steps": 100},
+        run={"max_train_steps": 250, "checkpointing_steps": 3, "validation_steps": 100},
         evaluation=evaluation | {"patience": 2, "initial": True},
         optimizer={"learning_rate": 0.0},  # so that the metric does not improve
     )
