@@ -8,6 +8,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 from torch.nn import functional as F
 
+from cyclegan_hf.luma import LUMA_WEIGHTS
 from cyclegan_hf.models.checks import check_least, check_multiples, check_widths
 from cyclegan_hf.models.layers import (
     ActivationType,
@@ -33,6 +34,9 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
     contrast change freely from place to place while every line stays the photo's. Nothing finer than the field can be
     drawn: no checkerboard, no stipple, no specks. Nor new shapes: it is for seasons and weather, not for faces.
 
+    With `num_luma_bins` a place has a transform for each of so many levels of brightness, and a pixel takes the mixture
+    for its own: Gharbi's bilateral grid. White snow may then turn green between dark trees that stay dark.
+
     The transform gives a change, which is added before the tanh as with [`ResnetGenerator`]'s `learn_residual`: a field
     of zeros returns the input (within 0.01). With the defaults: 1,881,932 parameters.
 
@@ -46,6 +50,7 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         padding_mode: `"reflect"` or `"zero"`.
         activation_type: `"leaky_relu"`, with a slope of 0.2, or `"relu"`.
         separable: Depthwise and pointwise convolutions in the residual blocks (Chollet 2017): a ninth of their weights.
+        num_luma_bins: Levels of brightness with transforms of their own.
 
     Raises:
         ValueError: For numbers of channels that differ, and values that are none of these.
@@ -65,10 +70,11 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         padding_mode: PaddingMode = "reflect",
         activation_type: ActivationType = "leaky_relu",
         separable: bool = False,
+        num_luma_bins: int = 1,
     ) -> None:
         super().__init__()
         widths = check_widths(block_out_channels)
-        check_least(1, in_channels=in_channels, out_channels=out_channels)
+        check_least(1, in_channels=in_channels, out_channels=out_channels, num_luma_bins=num_luma_bins)
         check_least(0, num_res_blocks=num_res_blocks)
         if in_channels != out_channels:
             raise ValueError(
@@ -96,7 +102,7 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
             for _ in range(num_res_blocks)
         )
         self.conv_out = nn.Sequential(
-            Pad2d(1, padding_mode), nn.Conv2d(widths[-1], out_channels * (in_channels + 1), 3)
+            Pad2d(1, padding_mode), nn.Conv2d(widths[-1], num_luma_bins * out_channels * (in_channels + 1), 3)
         )
 
     @property
@@ -141,7 +147,7 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
             hidden = block(hidden)  # (B, widths[i], H/2^i, W/2^i)
         for block in self.mid_blocks:
             hidden = block(hidden)
-        field = self.conv_out(hidden)  # (B, out_channels · (in_channels + 1), H/2^n, W/2^n)
+        field = self.conv_out(hidden)  # (B, bins · out_channels · (in_channels + 1), H/2^n, W/2^n)
         picture = self.transform(sample, self.enlarge(field))
         if not return_dict:
             return (picture,)
@@ -168,13 +174,29 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
 
         Args:
             sample: Pictures `(B, C, H, W)` in [-1, 1].
-            field: `(B, C · (C + 1), H, W)`: what the first channel in adds to each channel out, the second, and so on,
-                and last what is added everywhere.
+            field: `(B, bins · C · (C + 1), H, W)`: of each bin what the first channel in adds to each channel out, the
+                second, and so on, and last what is added everywhere.
 
         Returns:
             Pictures `(B, C, H, W)` in [-1, 1].
         """
+        bins = self.config["num_luma_bins"]
+        changes = [self._affine(sample, some) for some in field.chunk(bins, dim=1)]
+        if bins > 1:  # a tent around each bin's level: a pixel between two takes a share of both
+            level = (_luma(sample) + 1) / 2 * (bins - 1)
+            changes = [change * (1 - (level - index).abs()).clamp(min=0) for index, change in enumerate(changes)]
+        return torch.tanh(sum(changes, before_tanh(sample)))
+
+    def _affine(self, sample: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
         *factors, change = field.split(self.config["out_channels"], dim=1)
         for index, factor in enumerate(factors):
             change = change + factor * sample[:, index : index + 1]
-        return torch.tanh(change + before_tanh(sample))
+        return change
+
+
+def _luma(sample: torch.Tensor) -> torch.Tensor:
+    """The brightness `(B, 1, H, W)` of pictures, in their range."""
+    if sample.shape[1] != len(LUMA_WEIGHTS):
+        return sample.mean(1, keepdim=True)
+    red, green, blue = (weight * sample[:, index : index + 1] for index, weight in enumerate(LUMA_WEIGHTS))
+    return red + green + blue

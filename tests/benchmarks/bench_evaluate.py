@@ -31,6 +31,7 @@ from cyclegan_hf.evaluation.evaluator import Evaluator, Settings  # noqa: E402
 from cyclegan_hf.metrics.color import mean_lab  # noqa: E402
 from cyclegan_hf.metrics.dino import DinoStructure  # noqa: E402
 from cyclegan_hf.metrics.diversity import mean_pair_distance, reduced  # noqa: E402
+from cyclegan_hf.metrics.domain_classifier import DomainClassifier, domain_features  # noqa: E402
 from cyclegan_hf.metrics.inception import (  # noqa: E402
     fid,
     inception_score,
@@ -103,6 +104,10 @@ def measure_times(count: int, side: int) -> None:
     rows["mean colours in Lab"] = per_picture(lambda: mean_lab(images))
     small = torch.rand(BATCH * batches, reduced(images).shape[1])
     rows["diversity"] = per_picture(lambda: reduced(images)) + once(lambda: mean_pair_distance(small))
+    looks = torch.rand(BATCH * batches, domain_features(images).shape[1])
+    rows["taken for the target"] = per_picture(lambda: domain_features(images)) + once(
+        lambda: DomainClassifier.fitted(looks, looks)(looks)
+    )
     inception = inception_with(InceptionV3().state_dict())
     rows["Inception's features"] = per_picture(lambda: inception(images))
     features, target = torch.randn(2, BATCH * batches, 2048).unbind()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cyclegan_hf.models.generator_affine import LocalAffineGenerator
+from cyclegan_hf.models.layers import before_tanh
 from tests.models.model_tester import GeneratorTester, count
 
 
@@ -16,6 +17,7 @@ class TestLocalAffineGenerator(GeneratorTester):
         {"norm_type": "batch", "padding_mode": "zero"},
         {"norm_type": "none", "activation_type": "relu"},
         {"separable": True},
+        {"num_luma_bins": 3},
     ]
 
     def test_other_sizes_are_refused(self) -> None:
@@ -37,10 +39,30 @@ class TestLocalAffineGenerator(GeneratorTester):
             output = self.make(in_channels=channels, out_channels=channels)(self.sample(in_channels=channels)).sample
         assert output.shape == (2, channels, 32, 32) and output.abs().max() <= 1
 
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_transform_for_each_level_of_brightness(self, channels: int) -> None:
+        model = self.make(in_channels=channels, out_channels=channels, num_luma_bins=3)
+        samples = torch.tensor([-1.0, -0.5, 0.0, 0.5, 0.9])[:, None, None, None].expand(-1, channels, 4, 4)
+        field = torch.zeros(5, 3, channels, channels + 1)
+        field = field.transpose(2, 3).contiguous()  # (B, bins, in + 1, out): of each bin only what is added everywhere
+        field[:, :, -1] = torch.tensor([0.1, 0.2, -0.4])[:, None]
+        field = field.flatten(1)[..., None, None].expand(-1, -1, 4, 4)
+        # Dark, a quarter of the way, the middle, three quarters, and 0.95: by hand from the bins' 0.1, 0.2 and -0.4.
+        expected = torch.tensor([0.1, 0.15, 0.2, -0.1, -0.34])[:, None, None, None]
+        torch.testing.assert_close(
+            model.transform(samples, field), torch.tanh(before_tanh(samples) + expected), atol=1e-6, rtol=0
+        )
+
+    def test_the_same_transform_at_every_level_is_one(self) -> None:
+        sample, field = torch.rand(2, 3, 8, 8) * 2 - 1, torch.randn(2, 12, 8, 8)
+        one = self.make().transform(sample, field)
+        torch.testing.assert_close(self.make(num_luma_bins=4).transform(sample, field.repeat(1, 4, 1, 1)), one)
+
     @pytest.mark.parametrize(
         ("bad", "message"),
         [
             ({"out_channels": 1}, "as many channels out as in, got `in_channels` 3 and `out_channels` 1"),
+            ({"num_luma_bins": 0}, "`num_luma_bins` must be at least 1, got 0"),
             ({"norm_type": "layer"}, "`norm_type` must be .* got 'layer'"),
             ({"activation_type": "gelu"}, "`activation_type` must be 'relu' or 'leaky_relu', got 'gelu'"),
         ],

@@ -26,6 +26,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "affine": {"model": LocalAffineGenerator},
     "affine_instance": {"model": LocalAffineGenerator, "norm_type": "instance"},
     "affine_separable": {"model": LocalAffineGenerator, "norm_type": "instance", "separable": True},
+    "affine_bins": {"model": LocalAffineGenerator, "num_luma_bins": 3},
     "affine_one_level": {"model": LocalAffineGenerator, "block_out_channels": (4,)},
 }
 
