@@ -38,14 +38,17 @@ def make_accelerator(run: RunConfig) -> Accelerator:
     """Meet the other processes of the launch, and take this one's part of the machine.
 
     Raises:
-        ValueError: If the arithmetic that is asked for needs other hardware.
+        ValueError: If the arithmetic that is asked for needs other hardware, or processes would train apart.
         RuntimeError: If the processes do not meet in `ddp_timeout` seconds.
     """
     if run.fast:
         choose_fast(run)
     # torch 2.13 warns of the argument below and says itself to keep it for buffers that differ between processes.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+    launched = Processes.of_environment().count
     accelerator = Accelerator(
+        # Without this accelerate 1.15 leaves processes that find no GPU alone, each with a run of its own.
+        cpu=launched > 1 and not torch.accelerator.is_available(),
         mixed_precision=run.mixed_precision,
         log_with=None if run.report_to == "none" else run.report_to,
         project_dir=Path(run.output_dir),
@@ -56,6 +59,8 @@ def make_accelerator(run: RunConfig) -> Accelerator:
             InitProcessGroupKwargs(timeout=timedelta(seconds=run.ddp_timeout)),
         ],
     )
+    if accelerator.num_processes != launched:
+        raise ValueError(f"{launched} processes were launched, of which {accelerator.num_processes} would train.")
     if accelerator.device.type == "cpu":
         prepare_processor(run, accelerator.mixed_precision)
     if warning := lonely_process_warning():

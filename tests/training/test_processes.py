@@ -96,6 +96,14 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, start: Start
     assert (ours[0] - ours[-1]).abs().max() > 1e-2  # the pictures were not the same all along
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="is about machines without an accelerator")
+def test_processes_that_find_no_gpu_are_still_one_run(tmp_path: Path, start: Start) -> None:
+    """As `torchrun` and `accelerate launch --multi_gpu` start them, which say nothing of processors."""
+    write_recipe(tmp_path / "recipe.yaml", **PLAIN)
+    two = start("two", "--max-train-steps", 2, num_processes=2, variables={"ACCELERATE_USE_CPU": "false"})
+    assert "2 process(es) on cpu" in two.ends_well()
+
+
 def test_stages_of_two_processes(tmp_path: Path, start: Start) -> None:
     stages = {"batch_sizes": [1, 1], "epochs": [1, 1], "evaluation_epochs": [1, 1], "metric": "swd"}
     recipe = {"run": {"max_train_steps": None}, "data": {"test_share": 0.4}, "stages": stages}
