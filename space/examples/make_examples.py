@@ -23,7 +23,9 @@ PLACES = (
     Place(name="lake", season="summer", seed=11, eye=7, tilt=0.5, lake=(40, 330, 420, 240), sun=(0.65, -0.3, 0.5)),
     Place(name="hills", season="summer", seed=24, eye=9, relief=420, valley=120, broadleaf=0.8, clouds=0.55),
     Place(name="pass", season="summer", seed=1, eye=12, tilt=0.4, relief=1400, forest=0.25, clouds=0.25),
-    Place(name="pond", season="summer", seed=2, eye=5, lake=(-30, 180, 160, 90), relief=500, broadleaf=0.5, clouds=0.6),
+    Place(
+        name="pond", season="summer", seed=2, eye=5, lake=(-30, 180, 160, 90), relief=500, broadleaf=0.5, clouds=0.6
+    ),
     Place(name="woods", season="summer", seed=4, tilt=0.42, forest=0.8, sun=(0.5, -0.5, 0.5), relief=900),
     Place(name="forest", season="winter", seed=7, tilt=0.4, forest=0.75, sun=(0.75, -0.12, 0.26)),
     Place(name="peaks", season="winter", seed=19, eye=8, forest=0.4, relief=1200, sun=(-0.75, -0.1, 0.32), clouds=0.2),
