@@ -65,6 +65,7 @@ def photo_tab(shelf: Shelf, model: gr.Dropdown) -> None:
                 gallery = gr.Examples(
                     examples,
                     [photo, direction],
+                    examples_per_page=len(examples),
                     visible_columns=[0],
                     label="Or translate an example",
                     elem_id="examples",

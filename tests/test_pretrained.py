@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.metrics.domain_classifier import DomainClassifier, domain_features
 from cyclegan_hf.metrics.sliced_wasserstein import sliced_wasserstein_pyramid
 from cyclegan_hf.metrics.structure import edge_agreement
 from cyclegan_hf.pipelines.pipeline_exported import openvino_core
@@ -45,7 +46,7 @@ def test_weights_are_half_precision_and_finite() -> None:
         tensors = load_file(BUNDLED / f"generator_{direction}" / "diffusion_pytorch_model.safetensors")
         assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
         assert all(tensor.isfinite().all() for tensor in tensors.values())
-        assert sum(tensor.numel() for tensor in tensors.values()) == 1_881_932
+        assert sum(tensor.numel() for tensor in tensors.values()) == 1_320_048
 
 
 @pytest.mark.parametrize("direction", ["summer2winter", "winter2summer"])
@@ -103,7 +104,8 @@ def greenness(pixels: np.ndarray) -> float:
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photos of ../shared, which are not redistributable")
 @pytest.mark.parametrize(("direction", "inputs", "target"), [("a2b", "A", "B"), ("b2a", "B", "A")])
 def test_quality_on_held_out_photos(direction: str, inputs: str, target: str) -> None:
-    """Over half of the distance from untouched photos to real ones of the target is closed; edges kept, no holes."""
+    """Three quarters of the distance from untouched photos to real ones of the target are closed; they are taken for it
+    as often as these; edges kept, no holes."""
     untouched, real, training = photos(f"test{inputs}"), photos(f"test{target}"), photos(f"train{target}")
     pipe = CycleGANPipeline.from_pretrained()
     pipe.set_progress_bar_config(disable=True)
@@ -116,8 +118,11 @@ def test_quality_on_held_out_photos(direction: str, inputs: str, target: str) ->
     floor, start, end = distance(real), distance(untouched), distance(translated)
     edges = edge_agreement(untouched, translated).mean().item()
     print(f"{direction}: SWD {end:.1f}, untouched {start:.1f}, real {floor:.1f}, edges {edges:.3f}")
-    assert (start - end) / (start - floor) >= 0.55
+    assert (start - end) / (start - floor) >= 0.75
     assert edges >= 0.8
+    classifier = DomainClassifier.fitted(domain_features(photos(f"train{inputs}")), domain_features(training))
+    taken = [(classifier(domain_features(pictures)) > 0).float().mean() for pictures in (translated, real)]
+    assert taken[0] >= taken[1]
     # Instance norm's droplets: black where the photo is not dark. Weights that had it left 0.033 % of the pixels so.
     bright = F.avg_pool2d(untouched.mean(dim=1), 9, stride=1, padding=4) > 0.2
     black = F.avg_pool2d(translated.mean(dim=1), 5, stride=1, padding=2) < 0.03

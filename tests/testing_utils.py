@@ -1,6 +1,7 @@
 """Pictures and helpers that the tests make for themselves."""
 
 import multiprocessing
+import socket
 from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -60,3 +61,10 @@ def noise(height: int = 9, width: int = 7, channels: int = 3, seed: int = 0) -> 
 def forked_processes() -> list[BaseProcess]:
     """What this process has forked, as loaders do; a pool that another test keeps is spawned, and shares nothing."""
     return [child for child in multiprocessing.active_children() if not isinstance(child, SpawnProcess)]
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]

@@ -18,6 +18,7 @@ import torch
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator
 from tests.chromium import PATIENCE
 from tests.space.static_page import BUILD, build, served
+from tests.testing_utils import free_port
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +57,9 @@ def serve(model: Path, folder: Path, limits: dict[str, int] | None = None, **set
     """
     pytest.importorskip("gradio", reason="gradio is not installed")
     log = folder / "page.log"
-    environment = {"CYCLEGAN_MODEL": str(model), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", **settings}
+    # A port of its own: Gradio looks for one, and another page that starts may take it before Gradio does.
+    environment = {"CYCLEGAN_MODEL": str(model), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    environment |= {"GRADIO_SERVER_PORT": str(free_port()), **settings}
     with log.open("w") as output:
         page = subprocess.Popen(
             [sys.executable, *(["-c", LIMITED, json.dumps(limits)] if limits else ["space/app.py"])],

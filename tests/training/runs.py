@@ -6,12 +6,12 @@ So a run costs what its steps cost, and not the seconds that a new interpreter s
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from tests.testing_utils import free_port
 from training import train
 
 
@@ -88,13 +88,6 @@ class Run:
     def printed(self, rank: int = 0) -> str:
         file = self.logs[rank]
         return file.read_text(encoding="utf-8") if file.exists() else ""
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def _run(arguments: list[str], variables: dict[str, str], log: Path, endless: bool) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.testing_utils import write_domains
-from tests.training.runs import Run, free_port
+from tests.testing_utils import free_port, write_domains
+from tests.training.runs import Run
 from tests.training.tiny import largest_difference, write_recipe
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.testing_utils import write_domains
-from tests.training.runs import PATIENCE, Run, free_port
+from tests.testing_utils import free_port, write_domains
+from tests.training.runs import PATIENCE, Run
 from tests.training.tiny import largest_difference, write_recipe
 from training.data.streams import StreamBatches
 from training.processes import lost_process
