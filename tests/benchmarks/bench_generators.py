@@ -38,8 +38,19 @@ def main(side: int = 256, rounds: int = 15, json: Path | None = None) -> None:
         "ResNet-9, separable": ResnetGenerator(separable=True),
         "ResNet-9, half as wide": ResnetGenerator(block_out_channels=HALF),
         "ResNet-9, half as wide, separable": ResnetGenerator(block_out_channels=HALF, separable=True),
+        "ResNet-6, half as wide, resize-convolutions": ResnetGenerator(
+            block_out_channels=HALF,
+            num_res_blocks=6,
+            upsample_type="resize_conv",
+            norm_type="pixel",
+            learn_residual=True,
+        ),
         "local affine": LocalAffineGenerator(),
         "local affine, separable": LocalAffineGenerator(separable=True),
+        "local affine, separable, 4 levels of brightness": LocalAffineGenerator(separable=True, num_luma_bins=4),
+        "local affine, the bundled form": LocalAffineGenerator(
+            block_out_channels=(*HALF, 256), separable=True, num_luma_bins=4
+        ),
     }
     photo = torch.rand(1, 3, side, side) * 2 - 1
     runs = {}
