@@ -104,8 +104,8 @@ def greenness(pixels: np.ndarray) -> float:
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photos of ../shared, which are not redistributable")
 @pytest.mark.parametrize(("direction", "inputs", "target"), [("a2b", "A", "B"), ("b2a", "B", "A")])
 def test_quality_on_held_out_photos(direction: str, inputs: str, target: str) -> None:
-    """Three quarters of the distance from untouched photos to real ones of the target are closed; they are taken for it
-    as often as these; edges kept, no holes."""
+    """Three quarters of the way from untouched photos to real ones of the target are made; edges kept, no holes; and
+    they are taken for the target as often as real ones."""
     untouched, real, training = photos(f"test{inputs}"), photos(f"test{target}"), photos(f"train{target}")
     pipe = CycleGANPipeline.from_pretrained()
     pipe.set_progress_bar_config(disable=True)
