@@ -15,6 +15,7 @@ DISCRIMINATOR = {"_class_name": "PatchDiscriminator", "block_out_channels": [4, 
 DATA = {"image_size": 32, "load_size": [36, 36], "num_workers": 0}
 RUN = {
     "max_train_steps": 4,
+    "fast": False,  # runs that a test ends early, or lets go on, are of one kind with short ones
     "num_threads": 1,
     "logging_steps": 1,
     "checkpointing_steps": 0,
