@@ -101,7 +101,16 @@ MAY_IMPORT = {
 }
 
 # What several architectures share. Any other module of `models` is an architecture, and these are all it may import.
-MODEL_BLOCKS = {"checks", "layers", "attention", "vector_quantizer", "outputs", "initialization", "publishing"}
+MODEL_BLOCKS = {
+    "checks",
+    "layers",
+    "attention",
+    "vector_quantizer",
+    "outputs",
+    "initialization",
+    "publishing",
+    "winograd",
+}
 
 # Other packages.
 NOWHERE = {"transformers", "torchvision"}

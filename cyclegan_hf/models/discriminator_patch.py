@@ -8,6 +8,7 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 
 from cyclegan_hf.models.checks import check_least, check_widths
 from cyclegan_hf.models.layers import (
@@ -58,6 +59,9 @@ class PatchDiscriminator(NetworkMixin, ModelMixin, ConfigMixin):
         head_stride: Stride of the last convolution.
         head_padding: Padding of the last convolution, as `padding`.
         pool_output: Return the mean of the patches' verdicts, after `output_activation`: one verdict a picture.
+        spectral_norm: Divide the weight of every convolution by its largest singular value (Miyato et al. 2018,
+            "Spectral Normalization for Generative Adversarial Networks"), which each forward pass in training brings
+            closer by one power iteration.
     """  # noqa: E501
 
     @register_to_config
@@ -76,6 +80,7 @@ class PatchDiscriminator(NetworkMixin, ModelMixin, ConfigMixin):
         head_stride: int = 1,
         head_padding: Padding = 1,
         pool_output: bool = False,
+        spectral_norm: bool = False,
     ) -> None:
         super().__init__()
         widths = check_widths(block_out_channels, least=2)
@@ -97,6 +102,10 @@ class PatchDiscriminator(NetworkMixin, ModelMixin, ConfigMixin):
             for (narrow, wide), stride in zip(pairwise(widths), strides, strict=True)
         )
         self.conv_out = _conv(widths[-1], out_channels, head_kernel_size, head_stride, head_padding)
+        if spectral_norm:
+            for layer in list(self.modules()):
+                if isinstance(layer, nn.Conv2d):
+                    parametrizations.spectral_norm(layer)
 
     @property
     def receptive_field(self) -> int:

@@ -14,6 +14,7 @@ from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d
 from cyclegan_hf.models.outputs import GeneratorOutput
 from cyclegan_hf.models.publishing import NetworkMixin
 from cyclegan_hf.models.vector_quantizer import VectorQuantizer
+from cyclegan_hf.models.winograd import Conv3x3
 
 
 class AttentionResnetBlock(nn.Module):
@@ -32,9 +33,9 @@ class AttentionResnetBlock(nn.Module):
     def __init__(self, channels: int, use_cbam: bool, reduction: int = 16) -> None:
         super().__init__()
         self.pad = Pad2d(1)
-        self.conv1 = nn.Conv2d(channels, channels, 3)
+        self.conv1 = Conv3x3(channels, channels)
         self.norm1 = InstanceNorm2d()
-        self.conv2 = nn.Conv2d(channels, channels, 3)
+        self.conv2 = Conv3x3(channels, channels)
         self.norm2 = InstanceNorm2d()
         self.squeeze_excitation = SqueezeExcitation(channels, reduction)
         self.channel_attention = ChannelAttention(channels, reduction) if use_cbam else None

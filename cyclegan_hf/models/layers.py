@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cyclegan_hf.models.checks import check_dropout, check_least
+from cyclegan_hf.models.winograd import Conv3x3
 
 
 NormType = Literal["instance", "batch", "pixel", "none"]
@@ -295,7 +296,7 @@ class ResnetBlock(nn.Module):
         bias = conv_bias(norm_type)
 
         def conv() -> nn.Module:
-            return SeparableConv2d(channels, bias) if separable else nn.Conv2d(channels, channels, 3, bias=bias)
+            return SeparableConv2d(channels, bias) if separable else Conv3x3(channels, channels, bias)
 
         self.activation = make_activation(activation_type)
         self.activation_after_add = activation_after_add

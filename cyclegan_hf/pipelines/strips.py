@@ -216,8 +216,9 @@ def translate_in_strips(generator: Any, sample: torch.Tensor, rows: int | None =
     )
     encoder.settle(rows)
     kept = _kept(encoder, rows, len(generator.mid_blocks))
+    low_rows = max(_LEAST_LOW_ROWS, rows * kept.shape[2] // sample.shape[2])
     for block in generator.mid_blocks:
-        _residual(block, kept, rows)
+        _residual(block, kept, low_rows)
     affine = isinstance(generator, LocalAffineGenerator)
     ups = [] if affine else generator.up_blocks
     layers = [*(_Layer(list(block)) for block in ups), _Layer(list(generator.conv_out))]

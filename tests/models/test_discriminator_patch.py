@@ -77,7 +77,16 @@ class TestPatchDiscriminator(DiscriminatorTester):
         {"norm_type": "batch", "norm_on_first": True, "activation_type": "relu", "head_kernel_size": 2},
         {"norm_type": "none", "head_stride": 2, "output_activation": "sigmoid", "pool_output": True},
         {"last_stride": 2, "padding": "same", "norm_on_first": True, "head_padding": "same"},
+        {"norm_type": "none", "spectral_norm": True},
     ]
+
+    def test_training_brings_the_spectral_norm_of_each_convolution_to_1(self) -> None:
+        model = self.make(spectral_norm=True)
+        for _ in range(100):
+            model(self.sample(1))
+        model.eval()
+        for conv in (model.conv_in[0], *(block[0] for block in model.blocks), model.conv_out):
+            assert torch.linalg.svdvals(conv.weight.flatten(1))[0].item() == pytest.approx(1.0, abs=1e-3)
 
     def test_256_pixels_make_30_by_30_patches(self) -> None:
         with torch.no_grad():

@@ -1,0 +1,118 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cyclegan_hf.models import winograd
+from cyclegan_hf.models.layers import ResnetBlock
+from cyclegan_hf.models.winograd import Conv3x3, winograd_conv3x3
+from tests.models.model_tester import GraphRecorder
+
+
+@pytest.fixture(autouse=True)
+def uncompiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator's sums as they are written: compiling them takes half a minute."""
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(winograd, "_compiled", lambda function: function)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (2, 2), (9, 13), (1, 3)])
+def test_it_is_the_convolution_with_its_gradients(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, size[0] + 2, size[1] + 2, requires_grad=True)
+    weight = torch.randn(7, 5, 3, 3, requires_grad=True)
+    ours, expected = winograd_conv3x3(x, weight), F.conv2d(x, weight)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=2e-5)  # of values of about 7
+    direction = torch.randn_like(expected)
+    gradients = (torch.autograd.grad(output, (x, weight), direction) for output in (ours, expected))
+    for got, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-4)
+
+
+def test_bf16_is_as_near_to_fp32_as_bf16s_own_convolution_within_a_factor_of_five() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(1, 128, 18, 18), torch.randn(128, 128, 3, 3) / 34
+    half = [value.bfloat16().requires_grad_() for value in (x, weight)]
+    full = [value.detach().float().requires_grad_() for value in half]
+    direction = torch.randn(1, 128, 16, 16).bfloat16()
+    results = []
+    for convolve, inputs in ((F.conv2d, full), (F.conv2d, half), (winograd_conv3x3, half)):
+        output = convolve(*inputs)
+        gradients = torch.autograd.grad(output, inputs, direction.to(output.dtype))
+        results.append([output.detach().float(), *(gradient.float() for gradient in gradients)])
+    for expected, stock, ours in zip(*results, strict=True):
+        assert (ours - expected).abs().mean() < 5 * (stock - expected).abs().mean()
+
+
+def operators(layer: nn.Module, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch, prefers: bool = True) -> set[str]:
+    """The operators that the compiler sees of a layer, on a processor that prefers Winograd's way or not."""
+    monkeypatch.setattr(winograd, "prefers_winograd", lambda: prefers)
+    torch.compiler.reset()
+    recorder = GraphRecorder()
+    torch.compile(layer, backend=recorder, fullgraph=True)(x).float().sum().backward()
+    return recorder.operators
+
+
+OPERATOR = "winograd.default"
+WIDE = torch.zeros(1, 128, 6, 6, dtype=torch.bfloat16)
+
+
+def test_compiled_wide_half_precision_layers_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = operators(Conv3x3(128, 128).bfloat16(), WIDE, monkeypatch)
+    assert OPERATOR in found and "conv2d" not in found
+    with torch.autocast("cpu", torch.bfloat16):  # fp32 weights, as in training
+        assert OPERATOR in operators(Conv3x3(128, 128, bias=False), WIDE.float(), monkeypatch)
+        assert OPERATOR in operators(ResnetBlock(128), WIDE.float(), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "prefers"),
+    [(128, torch.float32, True), (64, torch.bfloat16, True), (128, torch.bfloat16, False)],
+    ids=["fp32", "few channels", "another processor"],
+)
+def test_all_others_are_the_stock_convolution(
+    channels: int, dtype: torch.dtype, prefers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = Conv3x3(channels, channels).to(dtype)
+    assert OPERATOR not in operators(layer, torch.zeros(1, channels, 6, 6, dtype=dtype), monkeypatch, prefers)
+
+
+def test_uncompiled_it_is_the_stock_convolution_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "prefers_winograd", lambda: True)
+    torch.manual_seed(0)
+    ours = Conv3x3(128, 128).bfloat16()
+    torch.manual_seed(0)
+    stock = nn.Conv2d(128, 128, 3).bfloat16()
+    stock.load_state_dict(ours.state_dict())
+    x = torch.randn(1, 128, 7, 9).bfloat16()
+    assert torch.equal(ours(x), stock(x))
+
+
+@pytest.mark.parametrize(
+    "backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)], ids=["traced", "compiled"]
+)
+def test_a_block_is_about_as_exact_as_with_the_stock_convolution(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "prefers_winograd", lambda: True)
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    block = ResnetBlock(128)
+    x = torch.randn(2, 128, 9, 14)
+    results = []
+    for run, half in ((block, False), (block, True), (torch.compile(block, backend=backend, fullgraph=True), True)):
+        block.zero_grad()
+        leaf = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            output = run(leaf)
+        output.float().square().sum().backward()
+        results.append((output.float().detach(), leaf.grad, block.conv1.weight.grad, block.conv2.weight.grad))
+    for exact, stock, ours in zip(*results, strict=True):
+        off, also_off = (1 - F.cosine_similarity(exact.flatten(), some.flatten(), dim=0) for some in (stock, ours))
+        assert also_off < 4 * off < 0.01
+
+
+def test_the_operator_says_what_it_returns_and_differentiates() -> None:
+    torch.manual_seed(0)
+    arguments = torch.randn(2, 5, 6, 8, requires_grad=True), torch.randn(3, 5, 3, 3, requires_grad=True)
+    torch.library.opcheck(torch.ops.cyclegan_hf.winograd, arguments)
