@@ -276,8 +276,9 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         """Fits the generators to the hardware they are on, in place. Move the pipeline first, with `.to(device)`.
 
         The precision becomes bfloat16 where the hardware computes in it (CUDA, processors with AMX or AVX512-BF16):
-        with AMX about three times as fast, at a mean difference below one of 255 levels from float32. On CUDA the
-        weights become channels-last; on processors, where that measured slower, they keep their layout.
+        with AMX about three times as fast, at a mean difference of about one of 255 levels from float32. On CUDA the
+        weights become channels-last, and compiled on processors; uncompiled, where that measured slower there, they
+        keep their layout.
 
         Args:
             compile: also compile; worth it for many pictures of few sizes, since each new size compiles again. On
@@ -293,7 +294,8 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
                 continue
             device = generator.device
             chosen = dtype or fast_dtype(device) or generator.dtype
-            layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
+            innermost = device.type == "cuda" or (compile and device.type == "cpu")
+            layout = torch.channels_last if innermost else torch.preserve_format
             cast(generator, dtype=chosen, memory_format=layout)
             if compile:
                 generator.compile(options={"freezing": device.type == "cpu"})  # frees the weights to be laid out anew

@@ -28,7 +28,7 @@ _WHOLE_MAPS = (
     6  # how many times its widest map a whole picture takes: inputs and outputs of a layer, norm and workspace
 )
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, SeparableConv2d)
-_STRIP_BYTES = 2**25
+_STRIP_BYTES = 2**24
 _LEAST_ROWS = 16  # fewer would mostly be computed anew for their neighbours
 _LEAST_LOW_ROWS = 4  # the same, of maps at the lower resolutions
 _KEPT_BYTES = 2**29  # both kept maps; above it they are in half precision
@@ -201,7 +201,7 @@ def translate_in_strips(generator: Any, sample: torch.Tensor, rows: int | None =
     Args:
         generator: One that [`takes_strips`], in evaluation mode.
         sample: Pictures `(B, in_channels, H, W)` in [-1, 1], H and W multiples of the generator's `size_multiple`.
-        rows: Rows of a strip; by default so many that its widest map has 32 MB.
+        rows: Rows of a strip; by default so many that its widest map has 16 MB.
 
     Returns:
         `(B, out_channels, H, W)` in [-1, 1], in the sample's dtype.

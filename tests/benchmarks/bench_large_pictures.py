@@ -77,6 +77,7 @@ def row(side: int, generator: str, whole: bool) -> dict[str, float]:
     pipeline.memory_budget = sys.maxsize if whole else None
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
+    del noise
     pipeline(picture.crop((0, 0, 64, 64)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds = []

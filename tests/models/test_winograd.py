@@ -1,9 +1,12 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from cyclegan_hf.models import winograd
+from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.layers import ResnetBlock
 from cyclegan_hf.models.winograd import Conv3x3, winograd_conv3x3
 from tests.models.model_tester import GraphRecorder
@@ -44,7 +47,12 @@ def test_bf16_is_as_near_to_fp32_as_bf16s_own_convolution_within_a_factor_of_fiv
         assert (ours - expected).abs().mean() < 5 * (stock - expected).abs().mean()
 
 
-def operators(layer: nn.Module, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch, prefers: bool = True) -> set[str]:
+def operators(
+    layer: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    prefers: bool = True,
+) -> set[str]:
     """The operators that the compiler sees of a layer, on a processor that prefers Winograd's way or not."""
     monkeypatch.setattr(winograd, "prefers_winograd", lambda: prefers)
     torch.compiler.reset()
@@ -54,15 +62,18 @@ def operators(layer: nn.Module, x: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 
 
 OPERATOR = "winograd.default"
-WIDE = torch.zeros(1, 128, 6, 6, dtype=torch.bfloat16)
+
+
+def zeros(channels: int = 128, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    return torch.zeros(1, channels, 6, 6, dtype=dtype).to(memory_format=torch.channels_last)
 
 
 def test_compiled_wide_half_precision_layers_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = operators(Conv3x3(128, 128).bfloat16(), WIDE, monkeypatch)
+    found = operators(Conv3x3(128, 128).bfloat16(), zeros(), monkeypatch)
     assert OPERATOR in found and "conv2d" not in found
     with torch.autocast("cpu", torch.bfloat16):  # fp32 weights, as in training
-        assert OPERATOR in operators(Conv3x3(128, 128, bias=False), WIDE.float(), monkeypatch)
-        assert OPERATOR in operators(ResnetBlock(128), WIDE.float(), monkeypatch)
+        assert OPERATOR in operators(Conv3x3(128, 128, bias=False), zeros(dtype=torch.float32), monkeypatch)
+        assert OPERATOR in operators(ResnetBlock(128), zeros(dtype=torch.float32), monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +85,20 @@ def test_all_others_are_the_stock_convolution(
     channels: int, dtype: torch.dtype, prefers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = Conv3x3(channels, channels).to(dtype)
-    assert OPERATOR not in operators(layer, torch.zeros(1, channels, 6, 6, dtype=dtype), monkeypatch, prefers)
+    assert OPERATOR not in operators(layer, zeros(channels, dtype), monkeypatch, prefers)
+
+
+def test_other_layouts_are_the_stock_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert OPERATOR not in operators(Conv3x3(128, 128).bfloat16(), zeros().contiguous(), monkeypatch)
+
+
+def test_the_papers_generator_takes_it_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = ResnetGenerator(num_res_blocks=1, block_out_channels=(8, 16, 128)).to(
+        memory_format=torch.channels_last
+    )
+    sample = torch.zeros(2, 3, 32, 32).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert OPERATOR in operators(lambda x: generator(x).sample, sample, monkeypatch)
 
 
 def test_uncompiled_it_is_the_stock_convolution_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +122,7 @@ def test_a_block_is_about_as_exact_as_with_the_stock_convolution(
     torch.compiler.reset()
     torch.manual_seed(0)
     block = ResnetBlock(128)
-    x = torch.randn(2, 128, 9, 14)
+    x = torch.randn(2, 128, 9, 14).to(memory_format=torch.channels_last)
     results = []
     for run, half in ((block, False), (block, True), (torch.compile(block, backend=backend, fullgraph=True), True)):
         block.zero_grad()
