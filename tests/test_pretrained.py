@@ -1,4 +1,4 @@
-"""The bundled weights: complete, small, readable by every backend, and as good as their card says."""
+"""The weights of this project: complete, small, readable by every backend, and as good as their cards say."""
 
 import json
 from pathlib import Path
@@ -19,6 +19,8 @@ from cyclegan_hf.pipelines.pipeline_exported import openvino_core
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = ROOT / "cyclegan_hf" / "pretrained"
+FULL = ROOT / "space" / "checkpoints" / "summer2winter"
+BOTH = pytest.mark.parametrize("folder", [BUNDLED, FULL], ids=["bundled", "full"])
 PHOTOS = ROOT.parent / "shared" / "data" / "summer2winter_yosemite"
 
 
@@ -28,34 +30,37 @@ def photos(part: str) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
-def test_the_folder_is_a_whole_repository() -> None:
-    files = {str(path.relative_to(BUNDLED)) for path in BUNDLED.rglob("*") if path.is_file()}
+@BOTH
+def test_the_folder_is_a_whole_repository(folder: Path) -> None:
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     generators = {
         f"generator_{direction}/{name}"
         for direction in ("a2b", "b2a")
         for name in ("config.json", "diffusion_pytorch_model.safetensors", "model.onnx")
     }
-    assert generators | {"model_index.json", "README.md", "recipe.yaml"} <= files
-    assert sum((BUNDLED / name).stat().st_size for name in files) <= 10_000_000
-    index = json.loads((BUNDLED / "model_index.json").read_text())
+    assert (
+        generators | {"model_index.json", "README.md", "recipe.yaml", "metrics.json", "report.md", "grid.jpg"} <= files
+    )
+    assert sum((folder / name).stat().st_size for name in files) <= (10_000_000 if folder == BUNDLED else 60_000_000)
+    index = json.loads((folder / "model_index.json").read_text())
     assert (index["domain_a"], index["domain_b"]) == ("summer", "winter")
 
 
-def test_weights_are_half_precision_and_finite() -> None:
+@BOTH
+def test_weights_are_half_precision_and_finite(folder: Path) -> None:
     for direction in ("a2b", "b2a"):
-        tensors = load_file(BUNDLED / f"generator_{direction}" / "diffusion_pytorch_model.safetensors")
+        tensors = load_file(folder / f"generator_{direction}" / "diffusion_pytorch_model.safetensors")
         assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
         assert all(tensor.isfinite().all() for tensor in tensors.values())
-        assert sum(tensor.numel() for tensor in tensors.values()) == 1_320_048
+        assert sum(tensor.numel() for tensor in tensors.values()) == (1_320_048 if folder == BUNDLED else 3_026_112)
 
 
-@pytest.mark.parametrize("direction", ["summer2winter", "winter2summer"])
-def test_onnx_runtime_and_torch_agree(direction: str) -> None:
+@BOTH
+@pytest.mark.parametrize("name", ["generator_a2b", "generator_b2a"])
+def test_onnx_runtime_and_torch_agree(folder: Path, name: str) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `export`")
-    pipe = CycleGANPipeline.from_pretrained()
-    generator = pipe.generator_a2b if direction == "summer2winter" else pipe.generator_b2a
-    folder = BUNDLED / ("generator_a2b" if direction == "summer2winter" else "generator_b2a")
-    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    generator = getattr(CycleGANPipeline.from_pretrained(folder), name)
+    session = onnxruntime.InferenceSession(folder / name / "model.onnx", providers=["CPUExecutionProvider"])
     sample = torch.rand(1, 3, 64, 96) * 2 - 1
     with torch.no_grad():
         expected = generator(sample).sample.numpy()
@@ -102,12 +107,18 @@ def greenness(pixels: np.ndarray) -> float:
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photos of ../shared, which are not redistributable")
-@pytest.mark.parametrize(("direction", "inputs", "target"), [("a2b", "A", "B"), ("b2a", "B", "A")])
-def test_quality_on_held_out_photos(direction: str, inputs: str, target: str) -> None:
-    """Three quarters of the way from untouched photos to real ones of the target are made; edges kept, no holes; and
-    they are taken for the target as often as real ones."""
+@pytest.mark.parametrize(
+    ("folder", "direction", "gap"),
+    # One draw of the distance, which lies up to 0.08 below the cards' means of four.
+    [(BUNDLED, "a2b", 0.75), (BUNDLED, "b2a", 0.75), (FULL, "a2b", 0.75), (FULL, "b2a", 0.65)],
+    ids=["bundled a2b", "bundled b2a", "full a2b", "full b2a"],
+)
+def test_quality_on_held_out_photos(folder: Path, direction: str, gap: float) -> None:
+    """So much of the way from untouched photos to real ones of the target is made; edges kept, no holes; and they are
+    taken for the target as often as real ones."""
+    inputs, target = direction.upper().split("2")
     untouched, real, training = photos(f"test{inputs}"), photos(f"test{target}"), photos(f"train{target}")
-    pipe = CycleGANPipeline.from_pretrained()
+    pipe = CycleGANPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     images = pipe(untouched, direction=direction, output_type="pt", batch_size=5).images
     translated = (torch.stack(images) * 255).round() / 255
@@ -118,7 +129,7 @@ def test_quality_on_held_out_photos(direction: str, inputs: str, target: str) ->
     floor, start, end = distance(real), distance(untouched), distance(translated)
     edges = edge_agreement(untouched, translated).mean().item()
     print(f"{direction}: SWD {end:.1f}, untouched {start:.1f}, real {floor:.1f}, edges {edges:.3f}")
-    assert (start - end) / (start - floor) >= 0.75
+    assert (start - end) / (start - floor) >= gap
     assert edges >= 0.8
     classifier = DomainClassifier.fitted(domain_features(photos(f"train{inputs}")), domain_features(training))
     taken = [(classifier(domain_features(pictures)) > 0).float().mean() for pictures in (translated, real)]
@@ -129,8 +140,9 @@ def test_quality_on_held_out_photos(direction: str, inputs: str, target: str) ->
     assert (bright & black).float().mean() < 1e-4
 
 
-def test_no_text_names_a_folder_of_the_machine_that_trained() -> None:
-    for path in BUNDLED.rglob("*"):
+@BOTH
+def test_no_text_names_a_folder_of_the_machine_that_trained(folder: Path) -> None:
+    for path in folder.rglob("*"):
         if path.suffix in (".json", ".md", ".yaml"):
             text = path.read_text(encoding="utf-8")
             assert not any(root in text for root in ("/work", "/tmp", "/root", "/home")), path
