@@ -13,6 +13,7 @@ from cyclegan_hf import __version__
 
 
 PACKAGE = Path(__file__).parent
+_LEFT_OUT = {"__pycache__", "checkpoints"}  # the larger weights of a clone: a Space has its model from the Hub
 _LICENSE = "licenses/LICENSE"
 _WHEEL = "Wheel-Version: 1.0\nGenerator: cyclegan_hf\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
@@ -32,14 +33,14 @@ def space_folder() -> Path:
 
 
 def package_files(folder: Path) -> dict[str, Path]:
-    """A folder's files by their paths in it; hidden ones and compiled ones are left out."""
+    """A folder's files by their paths in it, without hidden ones, compiled ones and a page's larger weights."""
     found = {}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if (
             path.is_file()
             and path.suffix != ".pyc"
-            and not any(part[0] == "." or part == "__pycache__" for part in parts)
+            and not any(part[0] == "." or part in _LEFT_OUT for part in parts)
         ):
             found[Path(*parts).as_posix()] = path
     return found

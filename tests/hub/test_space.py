@@ -103,7 +103,8 @@ def test_the_wheel_is_the_library_with_its_page_and_always_the_same(tmp_path: Pa
     assert wheels[0].name == WHEEL and wheels[0].read_bytes() == wheels[1].read_bytes()
     archive = zipfile.ZipFile(wheels[0])
     assert {"cyclegan_hf/cli.py", "cyclegan_hf/py.typed", "cyclegan_hf/space/app.py"} < set(archive.namelist())
-    assert not any("__pycache__" in name for name in archive.namelist())
+    assert not any("__pycache__" in name or "/checkpoints/" in name for name in archive.namelist())
+    assert "cyclegan_hf/space/checkpoints.py" in archive.namelist()
     metadata = archive.read(f"cyclegan_hf-{__version__}.dist-info/METADATA").decode()
     assert "Name: cyclegan_hf\n" in metadata and "Requires-Dist: diffusers" in metadata
     licence = archive.read(f"cyclegan_hf-{__version__}.dist-info/licenses/LICENSE")
