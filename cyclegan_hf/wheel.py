@@ -37,11 +37,7 @@ def package_files(folder: Path) -> dict[str, Path]:
     found = {}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if (
-            path.is_file()
-            and path.suffix != ".pyc"
-            and not any(part[0] == "." or part in _LEFT_OUT for part in parts)
-        ):
+        if path.is_file() and path.suffix != ".pyc" and not any(part[0] == "." or part in _LEFT_OUT for part in parts):
             found[Path(*parts).as_posix()] = path
     return found
 
