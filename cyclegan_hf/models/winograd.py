@@ -7,6 +7,7 @@ multiplications. Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -35,15 +36,18 @@ def prefers_winograd() -> bool:
 class Conv3x3(nn.Conv2d):
     """`nn.Conv2d` with a 3×3 kernel, stride 1 and no padding, which takes the faster way where there is one.
 
-    That is in compiled code, in bf16, channels last, on processors that are faster so. The weights are those of
-    `nn.Conv2d`, and so is the result, to rounding: four times the error of bf16's own convolution, 0.4 % of the
-    values' size.
+    That is in compiled code, in bf16, channels last, on processors that are faster so, unless `winograd` is off. The
+    weights are those of `nn.Conv2d`, and so is the result, to rounding: four times the error of bf16's own
+    convolution, 0.4 % of the values' size.
 
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
         bias: Whether it adds one.
     """
+
+    winograd: bool = os.environ.get("CYCLEGAN_WINOGRAD", "1") != "0"
+    """Switch of the faster way, for all layers or for one; the variable `CYCLEGAN_WINOGRAD=0` puts it off."""
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, 3, bias=bias)
@@ -56,7 +60,12 @@ class Conv3x3(nn.Conv2d):
         return y if self.bias is None else y + self.bias[:, None, None].to(y.dtype)
 
     def _takes_winograd(self, x: torch.Tensor) -> bool:
-        if not torch.compiler.is_compiling() or torch.compiler.is_exporting() or x.device.type != "cpu":
+        if (
+            not self.winograd
+            or not torch.compiler.is_compiling()
+            or torch.compiler.is_exporting()
+            or x.device.type != "cpu"
+        ):
             return False
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         wide = min(self.in_channels, self.out_channels) >= _LEAST_CHANNELS

@@ -3,7 +3,7 @@
 Plain is the official code's form: fp32, eager, each pass on its own, contiguous memory. Tuned is what
 `--mixed-precision bf16 --compile` does: bf16 autocast, compiled networks, channels innermost, identity and translation
 in one batch, real and fake in one batch. The two take turns in one process, so that a busy machine is busy for both:
-trust the ratio.
+trust the ratio. Where the processor takes Winograd's algorithm, a third form is the tuned one without it.
 
 What bounds the tuned step is told last: the arithmetic of its convolutions, how long they take forward and backward,
 and how long the same number of operations takes where the machine is at its best, in a large matrix product.
@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, matmul_rate, spread  # noqa: E402
+from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, matmul_rate, put_winograd_off, spread  # noqa: E402
 from training.builders import build_networks, mixes_batch  # noqa: E402
 from training.config import TrainConfig, recipe_path  # noqa: E402
 from training.objectives import Networks  # noqa: E402
@@ -62,25 +62,31 @@ def main(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     plain = step(config, copy.deepcopy(networks), device, tuned=False, layout=torch.contiguous_format)
     layout = torch.channels_last if channels_last else torch.contiguous_format
+    forms = {"plain": plain}
+    direct = copy.deepcopy(networks)
+    if put_winograd_off(*direct.generators):
+        forms[DIRECT] = step(config, direct, device, tuned=True, layout=layout)
     tuned = step(config, networks, device, tuned=True, layout=layout)
     start = time.perf_counter()
     tuned()
     compiling = time.perf_counter() - start
-    times = in_turn({"plain": plain, "tuned": tuned}, rounds)
-    ratios = faster_than(times["plain"], times["tuned"])
+    times = in_turn(forms | {"tuned": tuned}, rounds)
+    ratios = {name: faster_than(times["plain"], values) for name, values in times.items() if name != "plain"}
     sizes = " and ".join(f"{size}²" for size in dict.fromkeys(config.data.image_sizes))
     print(f"{recipe}: {sizes}, batch {config.run.train_batch_size}; {machine_line()}")
     for name, values in times.items():
         print(f"{name}: median {statistics.median(values):.3f} s ({min(values):.3f} to {max(values):.3f})")
     pairs = 60 * config.run.train_batch_size / statistics.median(times["tuned"])
     print(f"tuned: {pairs:,.0f} pairs a minute")
-    print(f"ratio: median {statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
+    for name, faster in ratios.items():
+        print(f"{name}, ratio: median {statistics.median(faster):.2f}x ({min(faster):.2f} to {max(faster):.2f})")
     print(f"first tuned step, with compilation: {compiling:.0f} s")
     bounds = print_bounds(plain, tuned, config.run.train_batch_size, device)
-    forms = {name: {"seconds": spread(values)} for name, values in times.items()}
-    forms["tuned"]["faster"] = spread(ratios)
+    found = {name: {"seconds": spread(values)} for name, values in times.items()}
+    for name, faster in ratios.items():
+        found[name]["faster"] = spread(faster)
     facts = {"recipe": recipe, "batch_size": config.run.train_batch_size, "channels_last": channels_last}
-    keep(json, facts | {"forms": forms, "pairs_a_minute": pairs, "compiling_seconds": compiling, "bounds": bounds})
+    keep(json, facts | {"forms": found, "pairs_a_minute": pairs, "compiling_seconds": compiling, "bounds": bounds})
 
 
 def print_bounds(
@@ -119,6 +125,7 @@ def print_bounds(
     return found
 
 
+DIRECT = "tuned, without Winograd"
 PASSES: dict[str, Callable[[str], bool]] = {
     "forward": lambda name: ("convolution" in name or "::winograd" in name) and "backward" not in name,
     "backward": lambda name: (

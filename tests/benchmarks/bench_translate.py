@@ -1,7 +1,8 @@
 """How long a generator takes for one picture, in each form that this library offers, against plain fp32.
 
 Plain is the official code's form: torch, fp32, eager. The others are `pipe.optimize()`, `pipe.optimize(compile=True)`,
-and the graphs of `cyclegan-hf export`. All take turns in one process: trust the ratios. The difference from plain is
+and the graphs of `cyclegan-hf export`. Where the processor takes Winograd's algorithm, the compiled one is
+timed without it too. All take turns in one process: trust the ratios. The difference from plain is
 told beside each, as levels of 255 on average: a form that is fast and wrong is no form.
 
     python tests/benchmarks/bench_translate.py
@@ -26,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator  # noqa: E402
 from cyclegan_hf.export_pipeline import export_pipeline  # noqa: E402
 from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER  # noqa: E402
-from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, matmul_rate, spread  # noqa: E402
+from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, matmul_rate, put_winograd_off, spread  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
 
 
@@ -84,6 +85,9 @@ def forms_of(model: str, folder: Path, pictures: Path) -> dict[str, Callable[[np
         "optimize()": of_torch(copy.deepcopy(plain).optimize()),
         "optimize(compile=True)": of_torch(copy.deepcopy(plain).optimize(compile=True)),
     }
+    direct = copy.deepcopy(plain)
+    if put_winograd_off(direct.generator_a2b):
+        forms["optimize(compile=True), without Winograd"] = of_torch(direct.optimize(compile=True))
     export_pipeline(model, folder / "onnx")
     export_pipeline(model, folder / "openvino", "openvino")
     for name, backend in (("onnx", "onnx"), ("openvino", "openvino")):

@@ -46,6 +46,16 @@ def faster_than(base: list[float], others: list[float]) -> list[float]:
     return [slow / fast for slow, fast in zip(base, others, strict=True)]
 
 
+def put_winograd_off(*networks: torch.nn.Module) -> bool:
+    """Let networks convolve directly, in all of their layers, and return whether that changes anything here."""
+    from cyclegan_hf.models.winograd import Conv3x3, prefers_winograd
+
+    found = [layer for network in networks for layer in network.modules() if isinstance(layer, Conv3x3)]
+    for layer in found:
+        layer.winograd = False
+    return bool(found) and prefers_winograd()
+
+
 def matmul_rate(dtype: torch.dtype, device: torch.device | None = None) -> float:
     """Operations a second in a large matrix product, bf16 or 8-bit integers: the median of several."""
     import torch

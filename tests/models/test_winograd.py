@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -90,6 +93,22 @@ def test_all_others_are_the_stock_convolution(
 
 def test_other_layouts_are_the_stock_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
     assert OPERATOR not in operators(Conv3x3(128, 128).bfloat16(), zeros().contiguous(), monkeypatch)
+
+
+def test_the_switch_puts_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = Conv3x3(128, 128).bfloat16()
+    layer.winograd = False
+    assert OPERATOR not in operators(layer, zeros(), monkeypatch)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, "True"), ("1", "True"), ("0", "False")])
+def test_a_variable_is_the_switch_of_a_process(value: str | None, expected: str) -> None:
+    environment = {key: set_to for key, set_to in os.environ.items() if key != "CYCLEGAN_WINOGRAD"}
+    if value is not None:
+        environment["CYCLEGAN_WINOGRAD"] = value
+    code = "from cyclegan_hf.models.winograd import Conv3x3; print(Conv3x3.winograd)"
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == expected
 
 
 def test_the_papers_generator_takes_it_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
