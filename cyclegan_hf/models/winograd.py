@@ -29,16 +29,18 @@ def prefers_winograd() -> bool:
     """Whether Winograd's way is known to be faster on this processor: one that multiplies bf16 by AVX-512.
 
     AMX multiplies several times as fast, so that the sums around the products weigh more; it was never measured there.
+    The environment's `CYCLEGAN_WINOGRAD`, 0 or 1, decides otherwise.
     """
+    if os.environ.get("CYCLEGAN_WINOGRAD") in ("0", "1"):
+        return os.environ["CYCLEGAN_WINOGRAD"] == "1"
     return torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
 
 
 class Conv3x3(nn.Conv2d):
     """`nn.Conv2d` with a 3×3 kernel, stride 1 and no padding, which takes the faster way where there is one.
 
-    That is in compiled code, in bf16, channels last, on processors that are faster so, unless `winograd` is off. The
-    weights are those of `nn.Conv2d`, and so is the result, to rounding: four times the error of bf16's own
-    convolution, 0.4 % of the values' size.
+    That is in compiled code, in bf16, channels last, where `winograd` is on. The weights are those of `nn.Conv2d`, and
+    so is the result, to rounding: four times the error of bf16's own convolution, 0.4 % of the values' size.
 
     Args:
         in_channels: Channels in.
@@ -46,8 +48,8 @@ class Conv3x3(nn.Conv2d):
         bias: Whether it adds one.
     """
 
-    winograd: bool = os.environ.get("CYCLEGAN_WINOGRAD", "1") != "0"
-    """Switch of the faster way, for all layers or for one; the variable `CYCLEGAN_WINOGRAD=0` puts it off."""
+    winograd: bool = prefers_winograd()  # asked here: in compiled code the question would break the graph
+    """Switch of the faster way, of all layers or of one. It is as the processor prefers."""
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, 3, bias=bias)
@@ -60,17 +62,13 @@ class Conv3x3(nn.Conv2d):
         return y if self.bias is None else y + self.bias[:, None, None].to(y.dtype)
 
     def _takes_winograd(self, x: torch.Tensor) -> bool:
-        if (
-            not self.winograd
-            or not torch.compiler.is_compiling()
-            or torch.compiler.is_exporting()
-            or x.device.type != "cpu"
-        ):
+        compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+        if not (self.winograd and compiled and x.device.type == "cpu"):
             return False
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         wide = min(self.in_channels, self.out_channels) >= _LEAST_CHANNELS
         innermost = x.is_contiguous(memory_format=torch.channels_last)  # else the sums jump through memory
-        return wide and innermost and dtype == torch.bfloat16 and prefers_winograd()
+        return wide and innermost and dtype == torch.bfloat16
 
 
 def winograd_conv3x3(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -130,7 +128,7 @@ _convolve.register_autograd(_gradients, setup_context=_keep)
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(function)  # above its limit of shapes it computes uncompiled
+    return torch.compile(function, dynamic=False)  # above its limit of shapes it computes uncompiled
 
 
 def _forward(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

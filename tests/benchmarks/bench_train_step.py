@@ -32,7 +32,16 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, matmul_rate, put_winograd_off, spread  # noqa: E402
+from tests.benchmarks.turns import (
+    faster_than,
+    hold_memory,
+    in_turn,
+    keep,
+    machine_line,
+    matmul_rate,
+    put_winograd_off,
+    spread,
+)
 from training.builders import build_networks, mixes_batch  # noqa: E402
 from training.config import TrainConfig, recipe_path  # noqa: E402
 from training.objectives import Networks  # noqa: E402
@@ -55,6 +64,7 @@ def main(
         batch_size: Pictures of each domain a step; unset, the recipe's.
         json: Where to keep the figures.
     """
+    hold_memory()
     config = TrainConfig.from_yaml(recipe_path(recipe))
     config.run.train_batch_size = batch_size or config.run.train_batch_size
     torch.manual_seed(0)

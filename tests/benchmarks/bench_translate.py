@@ -27,7 +27,16 @@ sys.path.insert(0, str(ROOT))
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator  # noqa: E402
 from cyclegan_hf.export_pipeline import export_pipeline  # noqa: E402
 from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER  # noqa: E402
-from tests.benchmarks.turns import faster_than, in_turn, keep, machine_line, matmul_rate, put_winograd_off, spread  # noqa: E402
+from tests.benchmarks.turns import (
+    faster_than,
+    hold_memory,
+    in_turn,
+    keep,
+    machine_line,
+    matmul_rate,
+    put_winograd_off,
+    spread,
+)
 from tests.testing_utils import make_picture  # noqa: E402
 
 
@@ -47,6 +56,7 @@ def main(
         calibration: Pictures for the 8-bit form; by default computed ones.
         json: Where to keep the figures.
     """
+    hold_memory()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

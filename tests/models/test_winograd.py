@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +12,11 @@ from torch.nn import functional as F
 from cyclegan_hf.models import winograd
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.layers import ResnetBlock
-from cyclegan_hf.models.winograd import Conv3x3, winograd_conv3x3
+from cyclegan_hf.models.winograd import Conv3x3, prefers_winograd, winograd_conv3x3
 from tests.models.model_tester import GraphRecorder
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +61,7 @@ def operators(
     prefers: bool = True,
 ) -> set[str]:
     """The operators that the compiler sees of a layer, on a processor that prefers Winograd's way or not."""
-    monkeypatch.setattr(winograd, "prefers_winograd", lambda: prefers)
+    monkeypatch.setattr(Conv3x3, "winograd", prefers)
     torch.compiler.reset()
     recorder = GraphRecorder()
     torch.compile(layer, backend=recorder, fullgraph=True)(x).float().sum().backward()
@@ -95,20 +99,30 @@ def test_other_layouts_are_the_stock_convolution(monkeypatch: pytest.MonkeyPatch
     assert OPERATOR not in operators(Conv3x3(128, 128).bfloat16(), zeros().contiguous(), monkeypatch)
 
 
-def test_the_switch_puts_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = Conv3x3(128, 128).bfloat16()
-    layer.winograd = False
-    assert OPERATOR not in operators(layer, zeros(), monkeypatch)
+@pytest.mark.parametrize("first", [True, False])
+def test_the_switch_of_a_layer_holds_beside_others(first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.compiler.reset()
+    for switch in (first, not first):
+        layer, recorder = Conv3x3(128, 128).bfloat16(), GraphRecorder()
+        layer.winograd = switch
+        torch.compile(layer, backend=recorder, fullgraph=True)(zeros())
+        assert (OPERATOR in recorder.operators) is switch
 
 
-@pytest.mark.parametrize(("value", "expected"), [(None, "True"), ("1", "True"), ("0", "False")])
-def test_a_variable_is_the_switch_of_a_process(value: str | None, expected: str) -> None:
-    environment = {key: set_to for key, set_to in os.environ.items() if key != "CYCLEGAN_WINOGRAD"}
-    if value is not None:
-        environment["CYCLEGAN_WINOGRAD"] = value
-    code = "from cyclegan_hf.models.winograd import Conv3x3; print(Conv3x3.winograd)"
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == expected
+@pytest.mark.parametrize(("value", "expected"), [("", prefers_winograd()), ("1", True), ("0", False)])
+def test_the_choice_is_the_processors_or_the_variables_and_breaks_no_graph(value: str, expected: bool) -> None:
+    code = """
+import torch
+from cyclegan_hf.models.winograd import Conv3x3
+from tests.models.model_tester import GraphRecorder
+recorder = GraphRecorder()
+x = torch.zeros(1, 128, 6, 6, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+torch.compile(Conv3x3(128, 128).bfloat16(), backend=recorder, fullgraph=True)(x)
+print("winograd.default" in recorder.operators)
+"""
+    environment = os.environ | {"CYCLEGAN_WINOGRAD": value}
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.stdout.strip() == str(expected), run.stderr
 
 
 def test_the_papers_generator_takes_it_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +135,7 @@ def test_the_papers_generator_takes_it_in_training(monkeypatch: pytest.MonkeyPat
 
 
 def test_uncompiled_it_is_the_stock_convolution_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winograd, "prefers_winograd", lambda: True)
+    monkeypatch.setattr(Conv3x3, "winograd", True)
     torch.manual_seed(0)
     ours = Conv3x3(128, 128).bfloat16()
     torch.manual_seed(0)
@@ -137,7 +151,7 @@ def test_uncompiled_it_is_the_stock_convolution_bit_for_bit(monkeypatch: pytest.
 def test_a_block_is_about_as_exact_as_with_the_stock_convolution(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(winograd, "prefers_winograd", lambda: True)
+    monkeypatch.setattr(Conv3x3, "winograd", True)
     torch.compiler.reset()
     torch.manual_seed(0)
     block = ResnetBlock(128)
