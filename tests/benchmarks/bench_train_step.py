@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.benchmarks.turns import (
+from tests.benchmarks.turns import (  # noqa: E402
     faster_than,
     hold_memory,
     in_turn,

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator  # noqa: E402
 from cyclegan_hf.export_pipeline import export_pipeline  # noqa: E402
 from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER  # noqa: E402
-from tests.benchmarks.turns import (
+from tests.benchmarks.turns import (  # noqa: E402
     faster_than,
     hold_memory,
     in_turn,
