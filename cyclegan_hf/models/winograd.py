@@ -128,7 +128,7 @@ _convolve.register_autograd(_gradients, setup_context=_keep)
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(function, dynamic=False)  # above its limit of shapes it computes uncompiled
+    return torch.compile(function)  # above its limit of shapes it computes uncompiled
 
 
 def _forward(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
