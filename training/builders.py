@@ -9,6 +9,7 @@ from torch import nn
 
 from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
+from cyclegan_hf.models.discriminator_feature import FeatureDiscriminator
 from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
 from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
 from cyclegan_hf.models.generator_affine import LocalAffineGenerator
@@ -34,6 +35,7 @@ GENERATORS = {
 }
 DISCRIMINATORS = {
     "DualHeadDiscriminator": DualHeadDiscriminator,
+    "FeatureDiscriminator": FeatureDiscriminator,
     "PatchDiscriminator": PatchDiscriminator,
     "PixelDiscriminator": PixelDiscriminator,
 }

@@ -17,6 +17,7 @@ from cyclegan_hf.evaluation.evaluator import Judge
 from cyclegan_hf.losses.relativistic import PATCH_SHARE, dual_head_score
 from cyclegan_hf.metrics.weights import GENERATORS, file_hash, weight_hashes
 from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
+from cyclegan_hf.models.discriminator_feature import FeatureDiscriminator
 from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
 from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
 from cyclegan_hf.pipelines.folders import find_folder, is_hub_id
@@ -31,6 +32,7 @@ STATE = "training_state"
 _RECORDS = ("metrics.json", "training.json")
 _DISCRIMINATORS = {
     "DualHeadDiscriminator": DualHeadDiscriminator,
+    "FeatureDiscriminator": FeatureDiscriminator,
     "PatchDiscriminator": PatchDiscriminator,
     "PixelDiscriminator": PixelDiscriminator,
 }
