@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
     from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
     from cyclegan_hf.models.generator_affine import LocalAffineGenerator
+    from cyclegan_hf.models.generator_affine_residual import AffineResidualGenerator
     from cyclegan_hf.models.generator_attention import AttentionGenerator
     from cyclegan_hf.models.generator_encoder_decoder import EncoderDecoderGenerator
     from cyclegan_hf.models.generator_resnet import ResnetGenerator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AffineResidualGenerator",
     "AttentionGenerator",
     "CycleGANPipeline",
     "DualHeadDiscriminator",
@@ -46,6 +48,7 @@ __all__ = [
 
 # Module paths are written into every saved `model_index.json`: they are public.
 _MODULES = {
+    "AffineResidualGenerator": "cyclegan_hf.models.generator_affine_residual",
     "AttentionGenerator": "cyclegan_hf.models.generator_attention",
     "CycleGANPipeline": "cyclegan_hf.pipelines.pipeline_cyclegan",
     "DualHeadDiscriminator": "cyclegan_hf.models.discriminator_dual_head",

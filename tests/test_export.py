@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from cyclegan_hf.cli import main
 from cyclegan_hf.models.generator_affine import LocalAffineGenerator
+from cyclegan_hf.models.generator_affine_residual import AffineResidualGenerator
 from cyclegan_hf.models.generator_encoder_decoder import EncoderDecoderGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.generator_unet import UnetGenerator
@@ -25,6 +26,13 @@ ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra
 from cyclegan_hf.export import GRAPH_NAME, WEIGHTS_NAME, _refer, _traced, export_onnx  # noqa: E402
 
 
+def randomized(generator: torch.nn.Module) -> torch.nn.Module:
+    """Give every parameter a value: the initial zeros would hide most of the network."""
+    for parameter in generator.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.1)
+    return generator
+
+
 GENERATORS = {
     "resize_conv": lambda: ResnetGenerator(
         block_out_channels=(8, 12, 16), num_res_blocks=2, upsample_type="resize_conv", dropout_prob=0.5
@@ -37,6 +45,7 @@ GENERATORS = {
     ),
     "encoder_decoder": lambda: EncoderDecoderGenerator(block_out_channels=(8, 16), num_res_blocks=1),
     "affine": lambda: LocalAffineGenerator(block_out_channels=(8, 12, 16), num_res_blocks=1),
+    "affine_residual": lambda: randomized(AffineResidualGenerator(block_out_channels=(8, 12), num_res_blocks=1)),
     "unet_maxpool": lambda: MaxPoolUnetGenerator(block_out_channels=(8, 16), layers_per_block=2),
     "unet": lambda: UnetGenerator(block_out_channels=(8, 16, 16)),
     "unet_batch": lambda: UnetGenerator(block_out_channels=(8, 16, 16), norm_type="batch"),

@@ -103,6 +103,7 @@ MAY_IMPORT = {
 
 # What several architectures share. Any other module of `models` is an architecture, and these are all it may import.
 MODEL_BLOCKS = {
+    "affine_field",
     "checks",
     "layers",
     "attention",

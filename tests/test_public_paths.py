@@ -10,6 +10,7 @@ import cyclegan_hf
 
 
 GOLDEN = {
+    "AffineResidualGenerator": "cyclegan_hf.models.generator_affine_residual",
     "AttentionGenerator": "cyclegan_hf.models.generator_attention",
     "CycleGANPipeline": "cyclegan_hf.pipelines.pipeline_cyclegan",
     "DualHeadDiscriminator": "cyclegan_hf.models.discriminator_dual_head",
@@ -42,6 +43,7 @@ def test_all_names_are_listed_here() -> None:
 @pytest.mark.parametrize(
     ("name", "config"),
     [
+        ("AffineResidualGenerator", {"block_out_channels": (4, 8), "num_res_blocks": 1}),
         ("AttentionGenerator", {"block_out_channels": (8, 16), "num_res_blocks": 1}),
         ("ResnetGenerator", {"block_out_channels": (4, 8), "num_res_blocks": 1}),
         ("UnetGenerator", {"block_out_channels": (4, 8, 8)}),

@@ -13,6 +13,7 @@ from cyclegan_hf.models.discriminator_feature import FeatureDiscriminator
 from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
 from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
 from cyclegan_hf.models.generator_affine import LocalAffineGenerator
+from cyclegan_hf.models.generator_affine_residual import AffineResidualGenerator
 from cyclegan_hf.models.generator_attention import AttentionGenerator
 from cyclegan_hf.models.generator_encoder_decoder import EncoderDecoderGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
@@ -26,6 +27,7 @@ from training.objectives import Networks
 
 
 GENERATORS = {
+    "AffineResidualGenerator": AffineResidualGenerator,
     "AttentionGenerator": AttentionGenerator,
     "EncoderDecoderGenerator": EncoderDecoderGenerator,
     "LocalAffineGenerator": LocalAffineGenerator,
@@ -63,11 +65,12 @@ def build_networks(config: TrainConfig) -> Networks:
         discriminator_b=_build(DISCRIMINATORS, config.discriminator | {"in_channels": channels_b}, "discriminator"),
     )
     check_combinations(config, networks)
-    for network in [*networks.generators, *networks.discriminators]:
-        initialize_weights(network, config.init.type, config.init.gain)
+    if config.init.type != "torch":
+        for network in [*networks.generators, *networks.discriminators]:
+            initialize_weights(network, config.init.type, config.init.gain)
     for network in networks.generators:
-        if network.config.get("learn_residual") or isinstance(network, LocalAffineGenerator):
-            nn.init.zeros_(network.conv_out[1].weight)  # starts as the identity: no detail has to be learnt again
+        if hasattr(network, "start_as_identity"):  # no detail has to be learnt again
+            network.start_as_identity()
     _check_sizes(networks, config.data.image_sizes)
     if config.data.normalization == "dataset":
         _check_unbounded(networks)

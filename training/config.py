@@ -124,9 +124,11 @@ class LossConfig:
     lambda_source: float = 0.0
     """Share of the discriminators' lesson that is telling their domain's pictures from the other domain's real ones:
     what sets the domains apart, beside what gives a translation away. 0 leaves it out (the paper)."""
-    discriminator_augmentation: list[Literal["color", "translation", "cutout"]] = field(default_factory=list)
+    discriminator_augmentation: list[Literal["flip", "light", "color", "translation", "cutout"]] = field(
+        default_factory=list
+    )
     """What is done at random to all pictures that a discriminator sees, where few would be learnt by heart: any of
-    `color`, `translation`, `cutout` (Zhao et al. 2020)."""
+    `flip`, `light`, `color`, `translation`, `cutout` (Zhao et al. 2020)."""
     discriminator_scale: float = 0.5
     """Factor on the discriminators' losses: 0.5 halves them (the paper), 1 leaves the sum of real and fake."""
     patch_share: float = 0.7
@@ -234,10 +236,10 @@ class EmaConfig:
 class InitConfig:
     """Initialisation of all four networks."""
 
-    type: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
-    """Distribution of the weights."""
+    type: Literal["normal", "xavier", "kaiming", "orthogonal", "torch"] = "normal"
+    """Distribution of the weights; `torch` leaves each layer's own."""
     gain: float = 0.02
-    """Standard deviation of `normal`, gain of the others."""
+    """Standard deviation of `normal`, gain of `xavier` and `orthogonal`."""
 
     def __post_init__(self) -> None:
         check_least(self, "init.", {"gain": 0})

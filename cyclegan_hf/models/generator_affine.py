@@ -6,9 +6,8 @@ import torch
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
-from torch.nn import functional as F
 
-from cyclegan_hf.luma import LUMA_WEIGHTS
+from cyclegan_hf.models.affine_field import color_change, enlarge, field_channels
 from cyclegan_hf.models.checks import check_least, check_multiples, check_widths
 from cyclegan_hf.models.layers import (
     ActivationType,
@@ -102,7 +101,7 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
             for _ in range(num_res_blocks)
         )
         self.conv_out = nn.Sequential(
-            Pad2d(1, padding_mode), nn.Conv2d(widths[-1], num_luma_bins * out_channels * (in_channels + 1), 3)
+            Pad2d(1, padding_mode), nn.Conv2d(widths[-1], field_channels(out_channels, num_luma_bins), 3)
         )
 
     @property
@@ -153,21 +152,14 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
             return (picture,)
         return GeneratorOutput(sample=picture)
 
-    def enlarge(self, field: torch.Tensor) -> torch.Tensor:
-        """A field at the picture's size: `(B, C, h, w)` becomes `(B, C, h · size_multiple, w · size_multiple)`.
+    def start_as_identity(self) -> None:
+        """Set the last convolution to 0, so that training starts from the image as it is."""
+        nn.init.zeros_(self.conv_out[1].weight)
+        nn.init.zeros_(self.conv_out[1].bias)
 
-        Bilinear, as a transposed convolution with a tent. `F.interpolate` is the same, but its gradient is 0 at some
-        sizes when compiled (torch 2.13 on processors).
-        """
-        scale = self.size_multiple
-        if scale == 1:
-            return field
-        batch, channels, height, width = field.shape
-        tent = 1 - (torch.arange(2 * scale, dtype=field.dtype, device=field.device) - scale + 0.5).abs() / scale
-        padded = F.pad(field.reshape(batch * channels, 1, height, width), (1, 1, 1, 1), mode="replicate")
-        kernel = (tent[:, None] * tent)[None, None]
-        fine = F.conv_transpose2d(padded, kernel, stride=scale, padding=3 * scale // 2)
-        return fine.reshape(batch, channels, scale * height, scale * width)
+    def enlarge(self, field: torch.Tensor) -> torch.Tensor:
+        """Enlarge a field to the image's size; see `affine_field.enlarge`."""
+        return enlarge(field, self.size_multiple)
 
     def transform(self, sample: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
         """Apply a field of the picture's own size to it.
@@ -180,23 +172,4 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         Returns:
             Pictures `(B, C, H, W)` in [-1, 1].
         """
-        bins = self.config["num_luma_bins"]
-        changes = [self._affine(sample, some) for some in field.chunk(bins, dim=1)]
-        if bins > 1:  # a tent around each bin's level: a pixel between two takes a share of both
-            level = (_luma(sample) + 1) / 2 * (bins - 1)
-            changes = [change * (1 - (level - index).abs()).clamp(min=0) for index, change in enumerate(changes)]
-        return torch.tanh(sum(changes, before_tanh(sample)))
-
-    def _affine(self, sample: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-        *factors, change = field.split(self.config["out_channels"], dim=1)
-        for index, factor in enumerate(factors):
-            change = change + factor * sample[:, index : index + 1]
-        return change
-
-
-def _luma(sample: torch.Tensor) -> torch.Tensor:
-    """The brightness `(B, 1, H, W)` of pictures, in their range."""
-    if sample.shape[1] != len(LUMA_WEIGHTS):
-        return sample.mean(1, keepdim=True)
-    red, green, blue = (weight * sample[:, index : index + 1] for index, weight in enumerate(LUMA_WEIGHTS))
-    return red + green + blue
+        return torch.tanh(before_tanh(sample) + color_change(sample, field, self.config["num_luma_bins"]))

@@ -156,6 +156,12 @@ class ResnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         up = sum(2 ** (level + 1) for level in range(levels))  # at most one pixel of the coarser side
         return ends + down + blocks + up
 
+    def start_as_identity(self) -> None:
+        """With `learn_residual`, set the last convolution to 0: training starts from the image as it is."""
+        if self.config["learn_residual"]:
+            nn.init.zeros_(self.conv_out[1].weight)
+            nn.init.zeros_(self.conv_out[1].bias)
+
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> GeneratorOutput | tuple[torch.Tensor]:
         """Translate pictures.
 

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cyclegan_hf.models.generator_affine import LocalAffineGenerator
+from cyclegan_hf.models.generator_affine_residual import AffineResidualGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
 from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d, SeparableConv2d, Upsample2x, before_tanh
 
@@ -186,8 +187,8 @@ def fits(generator: Any, sample: torch.Tensor, budget: int) -> bool:
 
 
 def takes_strips(generator: Any) -> bool:
-    """Whether this module knows a generator: a `LocalAffineGenerator`, or a `ResnetGenerator` that keeps the size."""
-    if isinstance(generator, LocalAffineGenerator):
+    """Tell if this module knows a generator: one of affine fields, or a `ResnetGenerator` that keeps the size."""
+    if isinstance(generator, LocalAffineGenerator | AffineResidualGenerator):
         return True
     if not isinstance(generator, ResnetGenerator):
         return False
@@ -206,6 +207,8 @@ def translate_in_strips(generator: Any, sample: torch.Tensor, rows: int | None =
     Returns:
         `(B, out_channels, H, W)` in [-1, 1], in the sample's dtype.
     """
+    if isinstance(generator, AffineResidualGenerator):
+        return _with_margins(generator, sample, rows)
     if rows is None:
         row = len(sample) * sample.shape[3] * generator.config["block_out_channels"][0] * sample.itemsize
         rows = max(_LEAST_ROWS, _STRIP_BYTES // row)
@@ -233,6 +236,18 @@ def translate_in_strips(generator: Any, sample: torch.Tensor, rows: int | None =
         if generator.config["learn_residual"]:
             strip = strip + before_tanh(sample[:, :, first:last])
         result[:, :, first:last] = torch.tanh(strip)
+    return result
+
+
+def _with_margins(generator: AffineResidualGenerator, sample: torch.Tensor, rows: int | None) -> torch.Tensor:
+    """Translate strips that overlap by all that an output pixel sees; no statistic spans the image."""
+    multiple = generator.size_multiple
+    margin = -(-generator.receptive_radius // multiple) * multiple
+    height = max(multiple, (2 * margin if rows is None else rows) // multiple * multiple)
+    result = torch.empty_like(sample)
+    for first, last in strips(sample.shape[2], height):
+        above, below = max(0, first - margin), min(sample.shape[2], last + margin)
+        result[:, :, first:last] = generator(sample[:, :, above:below]).sample[:, :, first - above : last - above]
     return result
 
 

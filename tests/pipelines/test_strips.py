@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cyclegan_hf import CycleGANPipeline, EncoderDecoderGenerator, LocalAffineGenerator, ResnetGenerator
+from cyclegan_hf import (
+    AffineResidualGenerator,
+    CycleGANPipeline,
+    EncoderDecoderGenerator,
+    LocalAffineGenerator,
+    ResnetGenerator,
+)
 from cyclegan_hf.pipelines.strips import fits, strips, takes_strips, translate_in_strips
 from tests.testing_utils import noise
 
@@ -27,6 +33,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "affine_instance": {"model": LocalAffineGenerator, "norm_type": "instance"},
     "affine_separable": {"model": LocalAffineGenerator, "norm_type": "instance", "separable": True},
     "affine_bins": {"model": LocalAffineGenerator, "num_luma_bins": 3},
+    "affine_residual": {"model": AffineResidualGenerator, "block_out_channels": (4, 6), "num_res_blocks": 1},
     "affine_one_level": {"model": LocalAffineGenerator, "block_out_channels": (4,)},
 }
 
