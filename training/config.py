@@ -32,9 +32,10 @@ class RunConfig:
     output_dir: str = "runs/cyclegan"
     """Folder of the run: the finished pipeline at its root, checkpoints, logs and samples in it."""
     num_train_epochs: int = 200
-    """Passes over the longer domain."""
+    """Passes over the longer domain. The flag replaces a recipe's `max_train_steps`, and the learning rate schedule is
+    stretched in proportion, unless `--lr-scheduler` flags set it."""
     max_train_steps: int | None = None
-    """Optimiser steps in all; overrides the epochs."""
+    """Optimiser steps in all; overrides the epochs. The schedule is stretched in the same way."""
     steps_per_epoch: int | None = None
     """Steps that count as an epoch; unset, a pass over the longer domain. For streams of unknown length."""
     train_batch_size: int = 1
@@ -46,7 +47,8 @@ class RunConfig:
     fast: bool = True
     """In a run of 300 steps or 10 epochs and more, on hardware that computes in bf16: that, compiled networks, and
     channels innermost on GPUs. `mixed_precision` stays where it is given, by the launcher too (its `no` is what it
-    says unasked)."""
+    says unasked). `--no-fast` is fp32, neither compiled nor in another layout, whatever the recipe and the launcher
+    say; other flags beside it win."""
     compile: bool = False
     """Compile the networks (one to three minutes at the start)."""
     channels_last: bool = False
@@ -72,13 +74,18 @@ class RunConfig:
     checkpoints_total_limit: int | None = None
     """Checkpoints kept; the oldest go first."""
     resume_from_checkpoint: str | None = None
-    """`latest`, or the path of a checkpoint of this run: goes on where it stopped."""
+    """`latest`, or the path of a checkpoint of this run: goes on where it stopped. `auto` is `latest`, and begins a new
+    run where there is no checkpoint yet."""
     allow_other_pictures: bool = False
     """Go on from a checkpoint although the sources' pictures are not those that the run began with."""
     warm_start: str | None = None
     """Weights to start from: a folder or Hub id of ours, or a folder of official `*_net_G_A.pth` files."""
-    report_to: Literal["tensorboard", "none"] = "tensorboard"
+    report_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
     """Tracker for scalars and samples. The JSONL log is always written."""
+    recipe_length: tyro.conf.Suppress[tuple[Literal["epoch", "step"], int] | None] = None
+    """What the schedule was written for, until it is stretched to the run's length."""
+    kept: tyro.conf.Suppress[list[str]] = field(default_factory=list)
+    """Settings that flags gave and `fast` leaves alone, until it has chosen."""
 
     def __post_init__(self) -> None:
         positive = [
@@ -360,6 +367,9 @@ class TrainConfig:
             raise ValueError(f"Expected YAML in {path}: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise ValueError(f"Expected a mapping of groups in {path}, got {type(content).__name__}.")
+        data = content.get("data")
+        if isinstance(data, dict) and "load_size" not in data and isinstance(size := data.get("image_size"), int):
+            content["data"] = data | {"load_size": scaled_load_size(DataConfig(), size)}
         return build(cls, content)
 
     def without_places(self) -> "TrainConfig":
@@ -378,7 +388,15 @@ class TrainConfig:
 
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `from_yaml` reads back."""
-        return yaml.safe_dump(plain(dataclasses.asdict(self)), sort_keys=False, allow_unicode=True, width=119)
+        groups = plain(dataclasses.asdict(self))
+        for name in ("recipe_length", "kept"):  # of a command, and settled before anything is saved
+            del groups["run"][name]
+        return yaml.safe_dump(groups, sort_keys=False, allow_unicode=True, width=119)
+
+
+def scaled_load_size(data: DataConfig, image_size: int) -> list[int]:
+    """Return `load_size` in `data`'s proportion to the crops, for crops of another size: they are to show as much."""
+    return [round(side * image_size / data.image_size) for side in data.load_size]
 
 
 def recipe_path(name: str) -> Path:
