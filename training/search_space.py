@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from training.builders import build_networks
 from training.config import TrainConfig
-from training.strict_yaml import build, plain
+from training.strict_yaml import build, parse, plain
 
 
 BLOCKS = ("generator", "generator_b2a", "discriminator")
@@ -123,7 +123,7 @@ def _range(keys: str, text: str, config: TrainConfig) -> BaseDistribution:
 
 def _choices(keys: str, text: str, config: TrainConfig) -> BaseDistribution:
     try:
-        values = yaml.safe_load(f"[{text}]")
+        values = parse(f"[{text}]")
     except yaml.YAMLError:
         values = []
     choices = [_encoded(_settled(keys, value, config)) for value in values]

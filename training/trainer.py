@@ -110,7 +110,13 @@ class Trainer:
         self._stream_states: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
         self.statistics: Statistics | None = None
         if checkpoint is not None:
-            positions = self._resume(checkpoint)
+            try:
+                positions = self._resume(checkpoint)
+            except (KeyError, TypeError, AttributeError, IndexError) as error:  # of the files' inner parts
+                raise ValueError(
+                    f"{checkpoint} cannot be resumed from: its files are not a run's "
+                    f"({type(error).__name__}: {one_line(error, 200)})."
+                ) from error
         elif config.data.normalization == "dataset":
             self.statistics = dataset_statistics(self.pictures, config.data, num_channels(config))
         self.processors = image_processors(config, self.statistics)

@@ -13,6 +13,8 @@ Source = Annotated[Written, tyro.conf.arg(metavar="SOURCE [SOURCE ...]")]
 
 STREAM_BUFFER = 1000
 """`data.shuffle_buffer` where it is not set."""
+MAX_SIDE = 8192
+"""Largest side in pixels that a picture is resized to: a square of it takes 0.8 GB as float32."""
 
 
 @dataclass(kw_only=True)
@@ -115,6 +117,8 @@ class DataConfig:
                     f"`data.load_size{end}` must be [smallest, largest] with {size} (`data.image_size{end}`) <= "
                     f"smallest <= largest, got {[low, high]}."
                 )
+            if high > MAX_SIDE:
+                raise ValueError(f"`data.load_size{end}` must be at most {MAX_SIDE}, got {high}.")
 
     @property
     def buffer(self) -> int:
