@@ -127,7 +127,7 @@ def _another_may_be_gone() -> Iterator[None]:
 
 
 def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let idle OpenMP threads sleep instead of spin, unless the user has set how they wait: call it before torch loads.
+    """Let OpenMP threads sleep instead of spin, unless the user has set how they wait. Call it before torch loads.
 
     With a core busy elsewhere, threads that spin for a late one take its time: a step takes several times as long.
     """

@@ -79,6 +79,7 @@ MAY_IMPORT = {
     "wheel": set(),
     "cli_hub": HUB,
     "cli_arguments": set(),
+    "cli_train": set(),
     "cli_evaluate": {"cli_arguments", "evaluation"},
     "cli_export": {"export_pipeline"},
     "cli": {
@@ -88,6 +89,7 @@ MAY_IMPORT = {
         "cli_hub",
         "cli_evaluate",
         "cli_export",
+        "cli_train",
         "errors",
         "image_io",
         "image_processor",

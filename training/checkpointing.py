@@ -55,18 +55,18 @@ def checkpoint_folders(output_dir: Path) -> list[Path]:
 
 
 def find_checkpoint(name: str, output_dir: Path) -> Path | None:
-    """The folder that `--resume-from-checkpoint` means; `None` for `latest` where there is none yet.
+    """The folder that `--resume-from-checkpoint` means; `None` for `latest` and `auto` where there is none yet.
 
     Raises:
         ValueError: If `name` is a path that is no complete checkpoint.
     """
-    if name == "latest":
+    if name in ("latest", "auto"):
         folders = checkpoint_folders(output_dir)
         return folders[-1] if folders else None
     for folder in (Path(name), output_dir / name):
         if (folder / STATE_FOLDER / RUN_NAME).is_file():
             return folder
-    raise ValueError(f"`--resume-from-checkpoint` must be 'latest' or a checkpoint's folder; {name} is none.")
+    raise ValueError(f"`--resume-from-checkpoint` must be 'latest', 'auto' or a checkpoint's folder; {name} is none.")
 
 
 def save_checkpoint(

@@ -89,8 +89,13 @@ _NOT_COMPARED = {
 """Settings of a command rather than of a run, and those that `circumstances` compares as they came out."""
 
 
-def differences(now: TrainConfig, before: TrainConfig) -> list[str]:
+def differences(now: TrainConfig, before: TrainConfig, other_is: str = "was") -> list[str]:
     """Compare the settings of two runs, those aside that belong to a command.
+
+    Args:
+        now: One run's.
+        before: The other run's.
+        other_is: What its values are, in the lines.
 
     Returns:
         A line for each that differs: `optimizer.learning_rate: 0.0001, was 0.0002`.
@@ -101,7 +106,7 @@ def differences(now: TrainConfig, before: TrainConfig) -> list[str]:
         for name in {**values, **groups[1][group]}:
             one, other = values.get(name), groups[1][group].get(name)
             if one != other and not {group, f"{group}.{name}"} & _NOT_COMPARED:
-                lines.append(f"{group}.{name}: {one}, was {other}")
+                lines.append(f"{group}.{name}: {one}, {other_is} {other}")
     return lines
 
 

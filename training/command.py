@@ -83,16 +83,14 @@ def read_command(arguments: list[str]) -> tuple[TrainConfig, Path | None, bool]:
                 name = flag.replace("_", "-")
                 raise ValueError(f"`--{name}` has no effect on a recipe with stages: each has its own, `{other}`.")
     else:
-        goes_on = checkpoint is not None
-        _settle_length(config, began, given, None if goes_on or not first.recipe else recipe_path(first.recipe))
-    if first.recipe and (checkpoint is not None or goes_on_in_stages):
-        if changes := differences(config, _parse(arguments, recipe)):
-            logger.warning(
-                "The checkpoint's settings hold, and `--recipe %s` would set others for a new run (here: the "
-                "checkpoint's, was: the recipe's):%s",
-                first.recipe,
-                "".join(f"\n  {line}" for line in changes),
-            )
+        new_recipe = recipe_path(first.recipe) if first.recipe and checkpoint is None else None
+        _settle_length(config, began, given, new_recipe)
+    goes_on = checkpoint is not None or goes_on_in_stages
+    if goes_on and first.recipe and (changes := differences(config, _parse(arguments, recipe), "in the recipe")):
+        logger.warning(
+            "The checkpoint's settings hold, although `--recipe %s` would set others for a new run:%s",
+            *(first.recipe, "".join(f"\n  {line}" for line in changes)),
+        )
     return config, checkpoint, goes_on_in_stages
 
 
@@ -125,7 +123,7 @@ def _with_load_size(default: TrainConfig, given: set[str], image_size: str | Non
     if size == data.image_size:
         return default
     logger.info(
-        "`data.load_size` is %d to %d, in the proportion that %d to %d has to %d; `--data.load-size` sets it otherwise.",
+        "`data.load_size` is %d to %d, as %d to %d was for crops of %d; `--data.load-size` sets it otherwise.",
         *(low, high, *data.load_size, data.image_size),
     )
     changes = {"image_size": size, "load_size": (low, high)}

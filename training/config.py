@@ -32,8 +32,8 @@ class RunConfig:
     output_dir: str = "runs/cyclegan"
     """Folder of the run: the finished pipeline at its root, checkpoints, logs and samples in it."""
     num_train_epochs: int = 200
-    """Passes over the longer domain. The flag replaces a recipe's `max_train_steps`, and the learning rate schedule is
-    stretched in proportion, unless `--lr-scheduler` flags set it."""
+    """Passes over the longer domain. The flag replaces a recipe's `max_train_steps`, and stretches the learning rate
+    schedule in proportion, unless `--lr-scheduler` flags set it."""
     max_train_steps: int | None = None
     """Optimiser steps in all; overrides the epochs. The schedule is stretched in the same way."""
     steps_per_epoch: int | None = None
@@ -74,8 +74,8 @@ class RunConfig:
     checkpoints_total_limit: int | None = None
     """Checkpoints kept; the oldest go first."""
     resume_from_checkpoint: str | None = None
-    """`latest`, or the path of a checkpoint of this run: goes on where it stopped. `auto` is `latest`, and begins a new
-    run where there is no checkpoint yet."""
+    """`latest`, or the path of a checkpoint of this run: goes on where it stopped. `auto` is `latest`, or a new run
+    where there is no checkpoint yet."""
     allow_other_pictures: bool = False
     """Go on from a checkpoint although the sources' pictures are not those that the run began with."""
     warm_start: str | None = None

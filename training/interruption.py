@@ -1,5 +1,4 @@
-"""Ctrl-C, SIGTERM (a preempted machine, a scheduler's time limit) and a closed terminal as a request that the training
-loop answers."""
+"""Ctrl-C, SIGTERM (a preempted machine, a time limit) and a closed terminal as requests that the training loop answers."""  # noqa: E501
 
 import atexit
 import contextlib
@@ -127,7 +126,7 @@ class LastingStream:
         except OSError as error:
             if error.errno not in (errno.EIO, errno.EPIPE, errno.ENXIO):
                 raise
-            self._stream = open(os.devnull, "w", encoding="utf-8")
+            self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def end_with_launcher() -> None:

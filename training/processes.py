@@ -28,7 +28,8 @@ LONG_RUN_STEPS, LONG_RUN_EPOCHS = 300, 10
 """Compiling takes one to three minutes, which a shorter run does not make up for."""
 # What gloo and NCCL say, in plain `RuntimeError`s, of a process that has ended and of one that does not answer.
 _LOST = re.compile(
-    "connection (closed|reset|refused|was likely closed)|connect(ion)? timeout|timed? ?out|timing out|broken pipe|socket"
+    "connection (closed|reset|refused|was likely closed)|connect(ion)? timeout|timed? ?out|timing out|broken pipe"
+    "|socket"
     "|unhandled system error|remote process exited|heartbeat|NCCL communicator was aborted|pair closure"
     "|ncclRemoteError|ncclSystemError|no route to host|network (error|is unreachable)|failed to recv",
     re.IGNORECASE,

@@ -1,7 +1,7 @@
 """One process at a time in an output folder: two would remove one another's half-written checkpoints.
 
-`run.lock` holds the owner's process id, host and start, for messages. What counts is the kernel's lock on it, which ends
-with its owner, however that ends: a file that a killed process has left behind holds nobody up.
+`run.lock` holds the owner's process id, host and start, for messages. What counts is the kernel's lock on it, which
+ends with its owner, however that ends: a file that a killed process has left behind holds nobody up.
 """
 
 from __future__ import annotations

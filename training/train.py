@@ -8,12 +8,11 @@ from pathlib import Path
 # `accelerate launch training/train.py` puts training/ first on the path; the packages lie beside it.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from cyclegan_hf.processes import wait_passively
-
-
-wait_passively()  # before torch loads
-
 try:
+    from cyclegan_hf.processes import wait_passively
+
+    wait_passively()  # before torch loads
+
     from accelerate import PartialState
     from tqdm.contrib.logging import logging_redirect_tqdm
 
