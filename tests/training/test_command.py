@@ -58,7 +58,7 @@ def test_the_flags_have_the_fields_usual_names(tmp_path: Path) -> None:
         (["--train-batch-size", "two", *DATA_FLAGS], "--train-batch-size.*'two'"),
         (["--mixed-precision", "fp8", *DATA_FLAGS], "invalid choice 'fp8'"),
         (
-            ["--data.image-size", "512", "--data.load-size", "286", "286", *DATA_FLAGS],
+            ["--data.image-size", "512", "--data.load-size", "9", "9", *DATA_FLAGS],
             "`data.load_size` must be .* 512",
         ),
         (["--data.image-size", "1000000", *DATA_FLAGS], "`data.load_size` must be at most"),
