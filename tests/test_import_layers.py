@@ -46,7 +46,8 @@ MAY_IMPORT = {
     "hub_card": {"errors"},
     "hub_layout": set(),
     "hardware": set(),
-    "models": {"hub_card", "hub_download", "hub_upload", "luma"},
+    "feature_networks": set(),
+    "models": {"feature_networks", "hub_card", "hub_download", "hub_upload", "luma"},
     "losses": {"luma"},
     "metrics": {"luma"},
     "pipelines": {
