@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 import yaml
 
+from cyclegan_hf.validation_split import VALIDATION_SHARE
 from training.data.config import DataConfig
 from training.hub_config import HubConfig
 from training.limits import check_least
@@ -258,20 +259,23 @@ class EvaluationConfig:
     """Epochs between two evaluations, and one after the last step; 0 is off."""
     steps: int = 0
     """The same in steps, instead of `epochs`; 0 is off."""
-    metric: Literal["swd", "gms", "fid", "kid"] = "swd"
-    """Lower is better: sliced Wasserstein distance (needs nothing), or sqrt(FID / IS), FID or KID (need
-    `inception`)."""
+    metric: Literal["kid", "fd", "gms", "fid", "swd"] = "kid"
+    """Lower is better: kernel distance, Fréchet distance (`fid` of a file, `fd` of an EfficientNet) or sqrt(FD / IS)
+    of the feature network's features, or sliced Wasserstein distance of patches (needs no network)."""
     patience: int | None = None
     """Evaluations without a better one after which the run ends; unset, it goes on to its last step."""
-    split: Literal["test", "validation"] = "test"
-    """Whose pictures are translated and scored. The best by the test pictures has an optimistic figure there."""
+    split: Literal["test", "validation"] = "validation"
+    """Whose images are translated and scored. The best by the test images has no test figure any more."""
     num_images: int = 100
     """Most pictures of each domain that are translated, and that they are compared with; spread evenly by name."""
     image_size: int | None = None
     """Height and width of the pictures that are scored; unset, those of training."""
+    feature_network: str = "efficientnet-lite2"
+    """Whose features are compared: `efficientnet-lite2` or `efficientnet-lite0` (extra `features`), `none`, or any
+    network's TorchScript file: images `(B, 3, H, W)` in [0, 1] to features and logits. Discriminators train against
+    Lite0, so choose by another."""
     inception: str | None = None
-    """Feature network for `gms`, `fid` and `kid`: `auto` fetches the published weights of FID's Inception (96 MB), or
-    their file, or any network's TorchScript: pictures `(B, 3, H, W)` in [0, 1] to features and logits."""
+    """FID's Inception instead: `auto` fetches its published weights (96 MB), or their file."""
     initial: bool = False
     """Score the weights that the run starts from too."""
 
@@ -296,7 +300,7 @@ class StageConfig:
     """`evaluation.epochs` of each stage."""
     seed: int | None = None
     """Seed of the first stage, from which the others' are drawn; unset, `seed`."""
-    metric: Literal["swd", "gms", "fid", "kid"] = "swd"
+    metric: Literal["kid", "fd", "gms", "fid", "swd"] = "kid"
     """What the best is chosen by; see `evaluation.metric`."""
     keep_start: bool = False
     """From the second stage on, the weights that a stage starts from are a candidate too."""
@@ -383,7 +387,10 @@ class TrainConfig:
             warm_start=None,
         )
         data = dataclasses.replace(self.data, a=None, b=None, test_a=None, test_b=None)
-        evaluation = dataclasses.replace(self.evaluation, inception=None)
+        name = self.evaluation.feature_network
+        if Path(name).suffix:  # a file of this machine, and no published network
+            name = EvaluationConfig().feature_network
+        evaluation = dataclasses.replace(self.evaluation, feature_network=name, inception=None)
         return dataclasses.replace(self, run=run, data=data, evaluation=evaluation, hub=HubConfig())
 
     def to_yaml(self) -> str:
@@ -397,6 +404,22 @@ class TrainConfig:
 def scaled_load_size(data: DataConfig, image_size: int) -> list[int]:
     """Return `load_size` in `data`'s proportion to the crops, for crops of another size: they are to show as much."""
     return [round(side * image_size / data.image_size) for side in data.load_size]
+
+
+def with_validation_split(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with what `data.validation_share` is where it is not given.
+
+    Streams, which hold nothing out unasked, are scored by their test images.
+    """
+    evaluation, data = config.evaluation, config.data
+    if data.validation_share is not None:
+        return config
+    chooses = evaluation.epochs or evaluation.steps or evaluation.initial or config.stages.epochs
+    by_validation = bool(chooses) and evaluation.split == "validation"
+    if by_validation and data.streaming:
+        return dataclasses.replace(config, evaluation=dataclasses.replace(evaluation, split="test"))
+    share = VALIDATION_SHARE if by_validation else 0.0
+    return dataclasses.replace(config, data=dataclasses.replace(data, validation_share=share))
 
 
 def recipe_path(name: str) -> Path:

@@ -28,7 +28,7 @@ from training.circumstances import (
     differences,
     inventory,
 )
-from training.config import TrainConfig
+from training.config import TrainConfig, with_validation_split
 from training.data.bad_pictures import share_bad_pictures
 from training.data.normalization import Statistics, dataset_statistics
 from training.data.order import Share
@@ -68,7 +68,7 @@ class Trainer:
     """
 
     def __init__(self, config: TrainConfig, checkpoint: Path | None = None) -> None:
-        self.config = config
+        self.config = config = with_validation_split(config)
         run = config.run
         self.output_dir = Path(run.output_dir)
         self.sources = load_sources(config.data)
@@ -358,7 +358,8 @@ class Trainer:
         logger.info("Epoch %d: %s %.4g%s.", epoch, metric, scores[metric], ", the best so far" if better else "")
         self.accelerator.wait_for_everyone()  # all have read what is written now
         if better:
-            document = metrics_document(self.watch.protocol(), scores, self.step, epoch, selected=True)
+            images = self.watch.scored_images()
+            document = metrics_document(self.watch.protocol(), scores, self.step, epoch, True, images)
             self.save(checkpointing.BEST_FOLDER, document)
         return scores
 

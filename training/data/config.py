@@ -42,8 +42,11 @@ class DataConfig:
     training's."""
     test_share: float = 0.0
     """Share of a domain's training pictures that is held out as test pictures, where it has no test folder."""
-    validation_share: float = 0.0
-    """Share of a domain's training pictures that is held out for validation."""
+    validation_share: float | None = None
+    """Share of a domain's training images that is held out for validation, drawn by a hash of `split_seed` and the
+    file's name; unset, 0.2 where an evaluation chooses by validation images, and else none."""
+    validation_fold: int = 0
+    """Which part is held out: a cross-validation is three runs with `validation_share` 0.3333 and folds 0, 1, 2."""
     split_seed: int = 0
     """Seed of what is held out, of `limit` and of the pairs: not the run's, which changes from stage to stage."""
     limit: int | None = None
@@ -99,10 +102,18 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_least(self, "data.", {"image_size": 1, "image_size_b": 1, "limit": 1, "pairing_cap": 1})
         check_least(self, "data.", {"shuffle_buffer": 1, "stream_samples": 1})
-        check_least(self, "data.", dict.fromkeys(["split_seed", "num_workers", "max_bad_share", "blur"], 0))
+        check_least(
+            self, "data.", dict.fromkeys(["split_seed", "validation_fold", "num_workers", "max_bad_share", "blur"], 0)
+        )
+        if self.validation_fold and (self.validation_fold + 1) * (self.validation_share or 0) > 1:
+            raise ValueError(
+                f"`data.validation_fold` must be below 1 / `data.validation_share`, got {self.validation_fold} with "
+                f"{self.validation_share}."
+            )
         for name in ("test_share", "validation_share", "resize_jitter", "crop_fraction", "affine"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`data.{name}` must be in [0, 1), got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"`data.{name}` must be in [0, 1), got {value}.")
         for name, highest in (("rotation", 180), ("color_jitter", 1), ("posterize_bits", 8)):
             if not 0 <= getattr(self, name) <= highest:
                 raise ValueError(f"`data.{name}` must be in [0, {highest}], got {getattr(self, name)}.")
