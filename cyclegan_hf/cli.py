@@ -23,9 +23,10 @@ from cyclegan_hf.cli_arguments import bind_verb, torch_device
 from cyclegan_hf.cli_evaluate import evaluate
 from cyclegan_hf.cli_export import export
 from cyclegan_hf.cli_hub import dataset, info, push, push_space
+from cyclegan_hf.cli_train import start_training, train
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, PictureFile, plan_pictures
-from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning
+from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning, wait_passively
 
 
 def translate(
@@ -186,6 +187,7 @@ def convert(
 
 DESCRIPTION = "Translate pictures between two domains with CycleGAN. `cyclegan-hf VERB --help` tells more of a verb."
 VERBS: dict[str, Callable[..., int]] = {
+    "train": train,
     "translate": translate,
     "convert": convert,
     "evaluate": evaluate,
@@ -208,9 +210,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted, or whoever read the output has left.
     """
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its client has two lines for each time that it tries again
+    wait_passively()  # before torch loads
     try:
         try:
             words = sys.argv[1:] if arguments is None else arguments
+            if words[:1] == ["train"]:  # its flags are the trainer's
+                return start_training(words[1:])
             return bind_verb(words, VERBS, prog="cyclegan-hf", description=DESCRIPTION)()
         finally:
             sys.stdout.flush()  # here rather than at exit, where a closed pipe could only be reported

@@ -25,10 +25,15 @@ def evaluate(
     revision: str | None = None,
     subfolder: str | None = None,
     direction: Literal["both", "a2b", "b2a"] = "both",
+    split: Literal["test", "validation"] = "test",
+    tried: int | None = None,
     limit: int | None = None,
     image_size: int | None = None,
     rounding: Literal["nearest", "truncate"] = "nearest",
-    inception: Annotated[str, tyro.conf.arg(metavar="auto|none|FILE")] = "auto",
+    feature_network: Annotated[
+        str, tyro.conf.arg(metavar="efficientnet-lite0|efficientnet-lite2|none|FILE")
+    ] = "efficientnet-lite2",
+    inception: Annotated[str | None, tyro.conf.arg(metavar="auto|none|FILE")] = None,
     lpips: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     dino: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     resamples: int = 500,
@@ -60,12 +65,18 @@ def evaluate(
         revision: Branch, tag or commit on the Hub.
         subfolder: Where the pipeline is inside the folder or the repository.
         direction: Which way to measure.
+        split: validation translates a fifth of the training images, those that training holds out by default, and
+            compares with the rest: choose models, recipes and settings there. test is for the end, once.
+        tried: How many models or settings were compared before this test: the report says it.
         limit: Most pictures of each set, evenly spread by name.
         image_size: Bring all pictures to this height and width. By default their own size, where they have one, or
             the shortest side.
         rounding: Of translations to 8 bits.
-        inception: Feature network of FID, KID, IS and GMS. auto: the published one, from the cache or fetched (96 MB);
-            none: without these; or a file with the published weights, or of any network as TorchScript.
+        feature_network: Network whose features give KID, FD, IS, GMS, the domain probe and the content distance: by
+            name (extra `features`), none, or a file with any network as TorchScript. Discriminators train against
+            efficientnet-lite0; the default took no part in training.
+        inception: FID's Inception in its place, for FID, KID, IS and GMS as published. auto: from the cache or fetched
+            (96 MB); or a file with the published weights.
         lpips: Weights of AlexNet (torchvision's names), for LPIPS.
         dino: Weights of a DINO vision transformer, for the structure distance.
         resamples: Bootstrap resamples, for spreads and for what chance can explain; 0 for none.
@@ -79,6 +90,7 @@ def evaluate(
         if importlib.util.find_spec(name) is None:
             raise ImportError(f"evaluation needs {name}: pip install 'cyclegan_hf[metrics]'")
     for flag, number, least in (
+        ("--tried", tried, 1),
         ("--limit", limit, 1),
         ("--image-size", image_size, 1),
         ("--resamples", resamples, 0),
@@ -90,6 +102,8 @@ def evaluate(
             raise ValueError(f"`{flag}` must be {least} or more, got {number}")
     if bool(compare) == (data is not None):
         raise ValueError("expected either `--data FOLDER` to measure on, or `--compare REPORT REPORT ...`")
+    if split == "validation" and reference is not None:
+        raise ValueError("`--split validation` compares with the rest of the training images: leave out `--reference`")
     from cyclegan_hf.evaluation.run import Task, compare_reports, run
 
     if compare:
@@ -106,9 +120,12 @@ def evaluate(
             revision=revision,
             subfolder=subfolder,
             directions=("a2b", "b2a") if direction == "both" else (direction,),
+            split=split,
+            tried=tried,
             limit=limit,
             image_size=image_size,
             rounding=rounding,
+            feature_network=feature_network,
             inception=inception,
             lpips=lpips,
             dino=dino,

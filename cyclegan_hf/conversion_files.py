@@ -137,6 +137,11 @@ def _read_pickle(path: Path, is_zip: bool) -> Any:
 def _checked(path: Path, content: Any) -> dict[str, torch.Tensor]:
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a `state_dict`, a dictionary of tensors.")
+    inner = content.get("state_dict")
+    if isinstance(inner, Mapping) and all(
+        isinstance(content[key], int | float | str) for key in content.keys() - {"state_dict"}
+    ):
+        content = inner  # a wrapper with a note or two, such as the epoch
     if not content:
         raise ValueError(f"{path} holds no tensors; {_EXPECTED}.")
     for name, value in content.items():

@@ -106,10 +106,11 @@ def map_official_state_dict(
 
 
 def strip_data_parallel(tensors: Tensors) -> dict[str, torch.Tensor]:
-    """The same tensors without the `module.` that `DataParallel` puts before every name."""
+    """The same tensors without what `DataParallel` (`module.`) and `torch.compile` (`_orig_mod.`) put before every name."""  # noqa: E501
     stripped = dict(tensors)
-    while stripped and all(name.startswith("module.") for name in stripped):
-        stripped = {name.removeprefix("module."): tensor for name, tensor in stripped.items()}
+    for prefix in ("module.", "_orig_mod.") * 3:
+        if stripped and all(name.startswith(prefix) for name in stripped):
+            stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
     return stripped
 
 

@@ -197,6 +197,8 @@ def metrics_section(metrics: Mapping[str, Any], domain_a: str, domain_b: str) ->
     for name in dict.fromkeys(name for _, name in figures):
         cells = [figures.get((way, name), "") for way in ("a2b", "b2a")]
         lines.append(f"| {name}{_arrow(name)} | {' | '.join(cells)} |")
+    if any(compared := [_against_untouched(metrics, way) for way in ("a2b", "b2a")]):
+        lines.append(f"| kid minus that of the untouched inputs [95 %] ↓ | {' | '.join(compared)} |")
     protocol = [f"- {key}: {_plain(value)}" for key, value in dict(metrics.get("protocol", {})).items()]
     return "\n".join([*lines, "", *(["Protocol:", "", *protocol, ""] if protocol else [])])
 
@@ -292,6 +294,15 @@ def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, float]]:
     ]
 
 
+def _against_untouched(metrics: Mapping[str, Any], way: str) -> str:
+    """A direction's KID minus that of the untouched inputs, with the interval of the paired bootstrap."""
+    entry = dict(metrics.get("against_untouched") or {}).get(way, {}).get("kid", {})
+    if not entry.get("interval"):
+        return ""
+    low, high = entry["interval"]
+    return f"{entry['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
 def _arrow(name: str) -> str:
     """Which way is better, where a name is a figure of this library that says so."""
     figure = (FIGURES | FURTHER).get(name)
@@ -327,7 +338,8 @@ def _limits(facts: CardFacts) -> str:
     else:
         lines.append(
             "At the end of its training, the detectors of known failures (identity collapse, colour inversion,\n"
-            "checkerboards, signals hidden in cycles, discriminators out of balance) saw none."
+            "checkerboards, tinted whites and greys, halos, signals hidden in cycles, discriminators out of balance)\n"
+            "saw none."
         )
     return "\n".join([*lines, ""])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -124,6 +124,15 @@ def _another_may_be_gone() -> Iterator[None]:
         yield
     except RuntimeError as error:  # what torch makes of it
         raise OSError(f"another process has ended too early, or never came ({one_line(error, 200)})") from error
+
+
+def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let OpenMP threads sleep instead of spin, unless the user has set how they wait. Call it before torch loads.
+
+    With a core busy elsewhere, threads that spin for a late one take its time: a step takes several times as long.
+    """
+    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}.isdisjoint(environment):
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def cores_of_this_process(local_count: int) -> int:

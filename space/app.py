@@ -30,6 +30,10 @@ if os.environ.get("SPACES_ZERO_GPU"):
     import spaces  # noqa: F401  # before torch
 
 try:
+    from cyclegan_hf.processes import wait_passively
+
+    wait_passively()  # before torch loads
+
     import gradio as gr
 except ImportError as error:
     sys.exit(f"app.py: {error}; the page needs the extra `space`: pip install 'cyclegan_hf[space]'")

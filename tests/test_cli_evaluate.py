@@ -18,7 +18,7 @@ from tests.testing_utils import write_domains
 
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICK = ["--resamples", "10", "--inception", "none", "--batch-size", "6"]
+QUICK = ["--resamples", "10", "--feature-network", "none", "--batch-size", "6"]
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +138,9 @@ def test_a_network_of_ones_own_and_other_options(models: dict[str, str], capsys:
     options = ["--limit", "2", "--image-size", "28", "--rounding", "truncate", "--resamples", "0", "--fast"]
     assert main([*command, *options]) == 0
     captured = capsys.readouterr()
-    assert "FID is biased upwards with 2 pictures" in captured.err + captured.out
+    assert "KID is left out: it needs 10 images of each kind, there are 2" in captured.err + captured.out
     found = figures("report")
-    assert {"fid", "kid", "inception_score", "gms"} <= found["a2b"].keys()
+    assert {"fid", "inception_score", "gms"} <= found["a2b"].keys() and "kid" not in found["a2b"]
     assert found["protocol"]["feature_network"]["name"] == "tiny.pt"
     assert found["protocol"]["pictures"]["a"]["count"] == 2
     assert found["protocol"]["image_size"]["a"] == [28, 28]
@@ -159,9 +159,22 @@ def test_an_unreadable_picture_costs_a_warning_and_the_exit_code(models: dict[st
     }
 
 
+def test_a_validation_split_is_a_fifth_of_the_training_images(models: dict[str, str], capsys: Any) -> None:
+    command = ["evaluate", "--model", models["one"], "--data", "data", "--output", "report", *QUICK]
+    assert main([*command, "--split", "validation", "--tried", "7"]) == 0
+    protocol = figures("report")["protocol"]
+    assert (protocol["split"], protocol["tried"]) == ("validation", 7)
+    counts = [protocol[part]["a"]["count"] for part in ("pictures", "reference")]
+    assert counts == [1, len(list(Path("data/trainA").iterdir())) - 1] and protocol["reference"]["a"]["independent"]
+    assert "Validation images: A 1" in Path("report/report.md").read_text() and "7 things" in capsys.readouterr().out
+    assert main(command) == 0 and figures("report")["protocol"]["split"] == "test"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--data", "data", "--reference", "data", "--split", "validation", "--output", "out"], "`--reference`"),
+        (["--data", "data", "--output", "out", "--tried", "0"], "`--tried` must be 1 or more, got 0"),
         (["--data", "data"], "--output"),
         (["--output", "out"], "either `--data FOLDER` to measure on, or `--compare REPORT REPORT ...`"),
         (["--data", "data", "--compare", "x", "--output", "out"], "either `--data FOLDER`"),
@@ -171,7 +184,7 @@ def test_an_unreadable_picture_costs_a_warning_and_the_exit_code(models: dict[st
         (["--data", "data", "--output", "out", "--resamples", "-1"], "`--resamples` must be 0 or more, got -1"),
         (["--data", "data", "--output", "out", "--model", "./none"], "./none: expected a pipeline's folder"),
         (["--data", "data", "--output", "out", "--weights", "raw"], "expected a checkpoint with raw weights"),
-        (["--data", "data", "--output", "out", "--inception", "none.pt"], "at none.pt, found none"),
+        (["--data", "data", "--output", "out", "--inception", "none.pt"], "got none.pt: found none"),
         (["--data", "data", "--output", "out", "--lpips", "none.pth"], "LPIPS's AlexNet at none.pth, found no file"),
         (["--data", "data", "--output", "out", "--dino", "none.pth"], "transformer at none.pth, found no file"),
         (["--data", "data", "--output", "out", "--device", "gpu"], "`--device gpu` cannot be used"),
@@ -184,7 +197,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
     if "--model" not in arguments and "--compare" not in arguments:
         arguments = [*arguments, "--model", models["one"]]
     if "--inception" not in arguments:
-        arguments = [*arguments, "--inception", "none"]
+        arguments = [*arguments, "--feature-network", "none"]
     assert main(["evaluate", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and message in captured.err

@@ -49,7 +49,8 @@ MAY_IMPORT = {
     "feature_networks": set(),
     "models": {"feature_networks", "hub_card", "hub_download", "hub_upload", "luma"},
     "losses": {"luma"},
-    "metrics": {"luma"},
+    "metrics": {"feature_networks", "luma"},
+    "validation_split": set(),
     "pipelines": {
         *("conversion_files", "conversion_networks", "errors", "hardware", "image_io", "image_processor", "models"),
         *("saved_files", *TO_AND_FROM_THE_HUB),
@@ -61,7 +62,7 @@ MAY_IMPORT = {
     "background": {"image_io", "picture_files"},
     "evaluation": {
         *("errors", "image_io", "image_processor", "losses", "metrics", "models", "picture_files", "pipelines"),
-        *("hub_download", "hub_errors", "saved_files"),
+        *("feature_networks", "hub_download", "hub_errors", "saved_files", "validation_split"),
     },
     "conversion_files": set(),
     "conversion_networks": {"conversion_files", "conversion_layout", "conversion_parity", "models"},
@@ -80,6 +81,7 @@ MAY_IMPORT = {
     "wheel": set(),
     "cli_hub": HUB,
     "cli_arguments": set(),
+    "cli_train": set(),
     "cli_evaluate": {"cli_arguments", "evaluation"},
     "cli_export": {"export_pipeline"},
     "cli": {
@@ -89,6 +91,7 @@ MAY_IMPORT = {
         "cli_hub",
         "cli_evaluate",
         "cli_export",
+        "cli_train",
         "errors",
         "image_io",
         "image_processor",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning
+from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning, wait_passively
 
 
 LAUNCHED = {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"}
@@ -59,3 +59,13 @@ def test_numbers_that_do_not_fit_are_refused(told: dict[str, str]) -> None:
 def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
     assert [cores_of_this_process(count) for count in (1, 2, 4, 100)] == [6, 3, 1, 1]
+
+
+def test_threads_sleep_unless_the_user_has_said_how_they_wait() -> None:
+    plain: dict[str, str] = {}
+    wait_passively(plain)
+    assert plain == {"OMP_WAIT_POLICY": "PASSIVE"}
+    for chosen in ({"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "1000"}, {"KMP_BLOCKTIME": "200"}):
+        environment = dict(chosen)
+        wait_passively(environment)
+        assert environment == chosen

@@ -120,10 +120,56 @@ def _build(classes: dict[str, Any], block: dict[str, Any], key: str) -> nn.Modul
     unknown = [argument for argument in arguments if argument not in known]
     if unknown:
         raise ValueError(f"`{key}.{unknown[0]}` is no argument of {name}; it takes {', '.join(list(known)[1:])}.")
+    _check_parameters(classes[name], arguments, key)
     try:
         return classes[name](**arguments)
     except (TypeError, ValueError, RuntimeError) as error:  # only the class knows which values it takes
         raise ValueError(f"`{key}`: {name} cannot be built from {arguments}: {error}.") from error
+
+
+MAX_PARAMETERS = 1_000_000_000
+"""Of one network: 16 GB with its gradients and Adam's moments. The largest recipe's has 47 million."""
+_MAX_LAYERS = 20_000
+
+
+class _TooLargeError(Exception):
+    """A network that is not worth counting to the end."""
+
+
+def _check_parameters(network_class: Any, arguments: dict[str, Any], key: str) -> None:
+    """Refuse a network that memory cannot hold, before it takes any: it is built without numbers, and counted."""
+    layers = parameters = 0
+
+    def count_layer(*_: Any) -> None:
+        nonlocal layers
+        layers += 1
+        if layers > _MAX_LAYERS:
+            raise _TooLargeError
+
+    def count_parameter(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal parameters
+        parameters += 0 if parameter is None else parameter.numel()
+
+    hooks = [
+        nn.modules.module.register_module_module_registration_hook(count_layer),
+        nn.modules.module.register_module_parameter_registration_hook(count_parameter),
+    ]
+    more = ""
+    try:
+        with torch.device("meta"):
+            network_class(**arguments)
+    except _TooLargeError:
+        more = "more than "
+    except Exception:  # what is wrong with the arguments is said when it is really built
+        return
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if more or parameters > MAX_PARAMETERS:
+        raise ValueError(
+            f"`{key}`: {network_class.__name__} with these arguments has {more}{parameters:,} parameters in "
+            f"{more}{layers:,} layers, of at most {MAX_PARAMETERS:,} in {_MAX_LAYERS:,}."
+        )
 
 
 def _check_sizes(networks: Networks, sizes: tuple[int, int]) -> None:

@@ -55,18 +55,18 @@ def checkpoint_folders(output_dir: Path) -> list[Path]:
 
 
 def find_checkpoint(name: str, output_dir: Path) -> Path | None:
-    """The folder that `--resume-from-checkpoint` means; `None` for `latest` where there is none yet.
+    """The folder that `--resume-from-checkpoint` means; `None` for `latest` and `auto` where there is none yet.
 
     Raises:
         ValueError: If `name` is a path that is no complete checkpoint.
     """
-    if name == "latest":
+    if name in ("latest", "auto"):
         folders = checkpoint_folders(output_dir)
         return folders[-1] if folders else None
     for folder in (Path(name), output_dir / name):
         if (folder / STATE_FOLDER / RUN_NAME).is_file():
             return folder
-    raise ValueError(f"`--resume-from-checkpoint` must be 'latest' or a checkpoint's folder; {name} is none.")
+    raise ValueError(f"`--resume-from-checkpoint` must be 'latest', 'auto' or a checkpoint's folder; {name} is none.")
 
 
 def save_checkpoint(
@@ -183,9 +183,25 @@ def load_checkpoint(folder: Path, networks: dict[str, nn.Module]) -> tuple[dict[
         for name, network in networks.items():
             network.load_state_dict(load_file(home / f"{name}.safetensors"))
         run = json.loads((home / RUN_NAME).read_text(encoding="utf-8"))
-        return run, torch.load(home / "state.pt", weights_only=True, map_location="cpu")
+        state = torch.load(home / "state.pt", weights_only=True, map_location="cpu")
+        _check_entries(RUN_NAME, run, _RUN_ENTRIES)
+        _check_entries("state.pt", state, _STATE_ENTRIES)
     except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(f"{folder} cannot be resumed from: {one_line(error, 300)}") from error
+    return run, state
+
+
+_RUN_ENTRIES = {"step": int, "seconds": (int, float), "positions": dict, "pictures": dict}
+_STATE_ENTRIES = {"step": dict, "ema": list, "scaler": object, "plateau": object, "processes": list}
+
+
+def _check_entries(name: str, content: Any, entries: dict[str, Any]) -> None:
+    """Refuse a file of a checkpoint that parses and is not what a run has written."""
+    if not isinstance(content, dict):
+        raise ValueError(f"expected entries in {name}, got {type(content).__name__}")
+    for key, kind in entries.items():
+        if key not in content or not isinstance(content[key], kind):
+            raise ValueError(f"{name} has no valid `{key}`")
 
 
 def rotate(output_dir: Path, limit: int | None) -> None:

@@ -1,9 +1,10 @@
 """What a run runs on and with: said at its start, kept in its checkpoints, compared when it goes on."""
 
+import dataclasses
 import logging
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +82,44 @@ def check_checkpoint(checkpoint: Path, run: Mapping[str, Any], state: Mapping[st
         )
 
 
-def compare_circumstances(before: Mapping[str, Any], now: Mapping[str, Any], other_pictures: bool) -> None:
-    """Refuse a resumed run of other pictures, and say which other circumstances have changed.
+_NOT_COMPARED = {
+    *("run.recipe", "run.output_dir", "run.resume_from_checkpoint", "run.allow_other_pictures", "run.warm_start"),
+    *("run.fast", "run.kept", "run.recipe_length", "run.mixed_precision", "hub"),
+}
+"""Settings of a command rather than of a run, and those that `circumstances` compares as they came out."""
+
+
+def differences(now: TrainConfig, before: TrainConfig, other_is: str = "was") -> list[str]:
+    """Compare the settings of two runs, those aside that belong to a command.
+
+    Args:
+        now: One run's.
+        before: The other run's.
+        other_is: What its values are, in the lines.
+
+    Returns:
+        A line for each that differs: `optimizer.learning_rate: 0.0001, was 0.0002`.
+    """
+    groups = [dataclasses.asdict(config) for config in (now, before)]
+    lines = []
+    for group, values in groups[0].items():
+        for name in {**values, **groups[1][group]}:
+            one, other = values.get(name), groups[1][group].get(name)
+            if one != other and not {group, f"{group}.{name}"} & _NOT_COMPARED:
+                lines.append(f"{group}.{name}: {one}, {other_is} {other}")
+    return lines
+
+
+def compare_circumstances(
+    before: Mapping[str, Any], now: Mapping[str, Any], other_pictures: bool, changes: Sequence[str] = ()
+) -> None:
+    """Refuse a resumed run of other pictures, and say in one block what else has changed.
 
     Args:
         before: What the checkpoint holds.
         now: What `circumstances` gives.
         other_pictures: Whether other pictures are wanted: they are then only told of.
+        changes: From `differences`.
 
     Raises:
         ValueError: If the pictures are not those that the run began with, and that is not wanted.
@@ -106,14 +138,17 @@ def compare_circumstances(before: Mapping[str, Any], now: Mapping[str, Any], oth
                 "The run began with other pictures or other names than `data.a` and `data.b` have now: give it the "
                 f"same sources and options ({counts}){override}"
             )
-    for name, value in now.items():
-        if before.get(name, value) != value:
-            logger.warning(
-                "Resumed with other %s (%s, was %s): the result will differ from an unbroken run's.",
-                name,
-                value,
-                before[name],
-            )
+    named = {line.partition(":")[0].rpartition(".")[2] for line in changes}
+    lines = [
+        f"{name}: {value}, was {before[name]}"
+        for name, value in now.items()
+        if name not in named and before.get(name, value) != value
+    ]
+    if lines := [*changes, *lines]:
+        logger.warning(
+            "Resumed with other settings than so far, so that the result can differ from an unbroken run's:%s",
+            "".join(f"\n  {line}" for line in lines),
+        )
 
 
 def in_words(length: int | None) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 import yaml
 
+from cyclegan_hf.validation_split import VALIDATION_SHARE
 from training.data.config import DataConfig
 from training.hub_config import HubConfig
 from training.limits import check_least
@@ -32,9 +33,10 @@ class RunConfig:
     output_dir: str = "runs/cyclegan"
     """Folder of the run: the finished pipeline at its root, checkpoints, logs and samples in it."""
     num_train_epochs: int = 200
-    """Passes over the longer domain."""
+    """Passes over the longer domain. The flag replaces a recipe's `max_train_steps`, and stretches the learning rate
+    schedule in proportion, unless `--lr-scheduler` flags set it."""
     max_train_steps: int | None = None
-    """Optimiser steps in all; overrides the epochs."""
+    """Optimiser steps in all; overrides the epochs. The schedule is stretched in the same way."""
     steps_per_epoch: int | None = None
     """Steps that count as an epoch; unset, a pass over the longer domain. For streams of unknown length."""
     train_batch_size: int = 1
@@ -46,7 +48,8 @@ class RunConfig:
     fast: bool = True
     """In a run of 300 steps or 10 epochs and more, on hardware that computes in bf16: that, compiled networks, and
     channels innermost on GPUs. `mixed_precision` stays where it is given, by the launcher too (its `no` is what it
-    says unasked)."""
+    says unasked). `--no-fast` is fp32, neither compiled nor in another layout, whatever the recipe and the launcher
+    say; other flags beside it win."""
     compile: bool = False
     """Compile the networks (one to three minutes at the start)."""
     channels_last: bool = False
@@ -72,13 +75,18 @@ class RunConfig:
     checkpoints_total_limit: int | None = None
     """Checkpoints kept; the oldest go first."""
     resume_from_checkpoint: str | None = None
-    """`latest`, or the path of a checkpoint of this run: goes on where it stopped."""
+    """`latest`, or the path of a checkpoint of this run: goes on where it stopped. `auto` is `latest`, or a new run
+    where there is no checkpoint yet."""
     allow_other_pictures: bool = False
     """Go on from a checkpoint although the sources' pictures are not those that the run began with."""
     warm_start: str | None = None
     """Weights to start from: a folder or Hub id of ours, or a folder of official `*_net_G_A.pth` files."""
-    report_to: Literal["tensorboard", "none"] = "tensorboard"
+    report_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
     """Tracker for scalars and samples. The JSONL log is always written."""
+    recipe_length: tyro.conf.Suppress[tuple[Literal["epoch", "step"], int] | None] = None
+    """What the schedule was written for, until it is stretched to the run's length."""
+    kept: tyro.conf.Suppress[list[str]] = field(default_factory=list)
+    """Settings that flags gave and `fast` leaves alone, until it has chosen."""
 
     def __post_init__(self) -> None:
         positive = [
@@ -253,20 +261,23 @@ class EvaluationConfig:
     """Epochs between two evaluations, and one after the last step; 0 is off."""
     steps: int = 0
     """The same in steps, instead of `epochs`; 0 is off."""
-    metric: Literal["swd", "gms", "fid", "kid"] = "swd"
-    """Lower is better: sliced Wasserstein distance (needs nothing), or sqrt(FID / IS), FID or KID (need
-    `inception`)."""
+    metric: Literal["kid", "fd", "gms", "fid", "swd"] = "kid"
+    """Lower is better: kernel distance, Fréchet distance (`fid` of a file, `fd` of an EfficientNet) or sqrt(FD / IS)
+    of the feature network's features, or sliced Wasserstein distance of patches (needs no network)."""
     patience: int | None = None
     """Evaluations without a better one after which the run ends; unset, it goes on to its last step."""
-    split: Literal["test", "validation"] = "test"
-    """Whose pictures are translated and scored. The best by the test pictures has an optimistic figure there."""
+    split: Literal["test", "validation"] = "validation"
+    """Whose images are translated and scored. The best by the test images has no test figure any more."""
     num_images: int = 100
     """Most pictures of each domain that are translated, and that they are compared with; spread evenly by name."""
     image_size: int | None = None
     """Height and width of the pictures that are scored; unset, those of training."""
+    feature_network: str = "efficientnet-lite2"
+    """Whose features are compared: `efficientnet-lite2` or `efficientnet-lite0` (extra `features`), `none`, or any
+    network's TorchScript file: images `(B, 3, H, W)` in [0, 1] to features and logits. Discriminators train against
+    Lite0, so choose by another."""
     inception: str | None = None
-    """Feature network for `gms`, `fid` and `kid`: `auto` fetches the published weights of FID's Inception (96 MB), or
-    their file, or any network's TorchScript: pictures `(B, 3, H, W)` in [0, 1] to features and logits."""
+    """FID's Inception instead: `auto` fetches its published weights (96 MB), or their file."""
     initial: bool = False
     """Score the weights that the run starts from too."""
 
@@ -291,7 +302,7 @@ class StageConfig:
     """`evaluation.epochs` of each stage."""
     seed: int | None = None
     """Seed of the first stage, from which the others' are drawn; unset, `seed`."""
-    metric: Literal["swd", "gms", "fid", "kid"] = "swd"
+    metric: Literal["kid", "fd", "gms", "fid", "swd"] = "kid"
     """What the best is chosen by; see `evaluation.metric`."""
     keep_start: bool = False
     """From the second stage on, the weights that a stage starts from are a candidate too."""
@@ -362,6 +373,9 @@ class TrainConfig:
             raise ValueError(f"Expected YAML in {path}: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise ValueError(f"Expected a mapping of groups in {path}, got {type(content).__name__}.")
+        data = content.get("data")
+        if isinstance(data, dict) and "load_size" not in data and isinstance(size := data.get("image_size"), int):
+            content["data"] = data | {"load_size": scaled_load_size(DataConfig(), size)}
         return build(cls, content)
 
     def without_places(self) -> "TrainConfig":
@@ -375,12 +389,39 @@ class TrainConfig:
             warm_start=None,
         )
         data = dataclasses.replace(self.data, a=None, b=None, test_a=None, test_b=None)
-        evaluation = dataclasses.replace(self.evaluation, inception=None)
+        name = self.evaluation.feature_network
+        if Path(name).suffix:  # a file of this machine, and no published network
+            name = EvaluationConfig().feature_network
+        evaluation = dataclasses.replace(self.evaluation, feature_network=name, inception=None)
         return dataclasses.replace(self, run=run, data=data, evaluation=evaluation, hub=HubConfig())
 
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `from_yaml` reads back."""
-        return yaml.safe_dump(plain(dataclasses.asdict(self)), sort_keys=False, allow_unicode=True, width=119)
+        groups = plain(dataclasses.asdict(self))
+        for name in ("recipe_length", "kept"):  # of a command, and settled before anything is saved
+            del groups["run"][name]
+        return yaml.safe_dump(groups, sort_keys=False, allow_unicode=True, width=119)
+
+
+def scaled_load_size(data: DataConfig, image_size: int) -> list[int]:
+    """Return `load_size` in `data`'s proportion to the crops, for crops of another size: they are to show as much."""
+    return [round(side * image_size / data.image_size) for side in data.load_size]
+
+
+def with_validation_split(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with what `data.validation_share` is where it is not given.
+
+    Streams, which hold nothing out unasked, are scored by their test images.
+    """
+    evaluation, data = config.evaluation, config.data
+    if data.validation_share is not None:
+        return config
+    chooses = evaluation.epochs or evaluation.steps or evaluation.initial or config.stages.epochs
+    by_validation = bool(chooses) and evaluation.split == "validation"
+    if by_validation and data.streaming:
+        return dataclasses.replace(config, evaluation=dataclasses.replace(evaluation, split="test"))
+    share = VALIDATION_SHARE if by_validation else 0.0
+    return dataclasses.replace(config, data=dataclasses.replace(data, validation_share=share))
 
 
 def recipe_path(name: str) -> Path:

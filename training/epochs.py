@@ -31,11 +31,9 @@ def steps_in_epoch(config: TrainConfig, sources: Sources, batch_pictures: int) -
         ValueError: If something counts epochs, and how long one is is not known.
     """
     run = config.run
-    if run.steps_per_epoch is not None:
-        return run.steps_per_epoch
+    if (known := known_steps_in_epoch(config, sources, batch_pictures)) is not None:
+        return known
     lengths = {key: sources.length(key) for key in ("a", "b")}
-    if None not in lengths.values():
-        return math.ceil(max(filter(None, lengths.values())) / batch_pictures)
     asked = {
         "num_train_epochs": run.max_train_steps is None,
         "lr_scheduler.unit: epoch": config.lr_scheduler.unit == "epoch"
@@ -51,6 +49,14 @@ def steps_in_epoch(config: TrainConfig, sources: Sources, batch_pictures: int) -
         )
     assert run.max_train_steps is not None
     return run.max_train_steps
+
+
+def known_steps_in_epoch(config: TrainConfig, sources: Sources, batch_pictures: int) -> int | None:
+    """The steps of an epoch as `steps_in_epoch` has them; `None` where a stream's length is not known."""
+    if config.run.steps_per_epoch is not None:
+        return config.run.steps_per_epoch
+    lengths = [sources.length(key) for key in ("a", "b")]
+    return None if None in lengths else math.ceil(max(filter(None, lengths)) / batch_pictures)
 
 
 class RunningMeans:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import torch
 from PIL import Image
 
 from cyclegan_hf.evaluation import evaluator as library
-from cyclegan_hf.evaluation.comparison import spreads
-from cyclegan_hf.evaluation.describe import SMALLEST, SetSettings
+from cyclegan_hf.evaluation.comparison import against_untouched, spreads
+from cyclegan_hf.evaluation.describe import FEWEST_FOR_KID, SMALLEST, SetSettings
 from cyclegan_hf.evaluation.evaluator import Settings
 from cyclegan_hf.evaluation.networks import find_network, on_device, published_weights
 from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, spread
 from cyclegan_hf.evaluation.protocol import protocol_of
+from cyclegan_hf.feature_networks import VARIANTS, weights_file
 from training.config import EvaluationConfig, TrainConfig
 from training.data.config import DataConfig
 from training.data.pictures import Picture, open_picture
@@ -32,8 +34,6 @@ CHUNK = 8
 """Pictures at a time."""
 RESAMPLES = 100
 """For the figures' spread."""
-OF_FEATURES = ("gms", "fid", "kid")
-"""Metrics that need a feature network."""
 
 
 def has_split(sources: Sources, name: str) -> bool:
@@ -103,11 +103,13 @@ class Evaluator:
             "as in training, without chance",
             {key: references[key] != inputs[key] for key in inputs},
         )
-        network, self.network = None, None
-        if self.config.metric in OF_FEATURES:
-            _network_file(self.config)  # refuses what `find_network` warns of
-            found, self.network = find_network(str(self.config.inception))
-            network = on_device(found, device)
+        if self.config.metric != "swd":
+            _check_network(self.config)  # refuses what `find_network` warns of
+        network, self.network = find_network(*_names(self.config))
+        if self.config.metric == "gms" and self.network is not None and self.network["name"] in VARIANTS:
+            _say_once(of_which_network(self.network))
+        if network is not None:
+            network = on_device(network, device)
         sets = SetSettings(resamples=RESAMPLES)
         settings = Settings(sets=sets, batch_size=CHUNK, cycle=False, identity=False, signs=False)
         self.evaluator = library.Evaluator(pictures, settings, network, autocast=autocast)
@@ -117,15 +119,20 @@ class Evaluator:
 
         Returns:
             The metric's mean over the directions under its name, under `"a2b"` and `"b2a"` all figures of each, as
-            `cyclegan_hf.evaluation.figures` has them, and under `"spread"` those of the figures of each.
+            `cyclegan_hf.evaluation.figures` has them, under `"spread"` those of the figures of each, and under
+            `"against_untouched"` the metric and KID minus those of the untouched inputs, with 95 % intervals.
         """
         scores: dict[str, Any] = {}
         spread_of: dict[str, Any] = {}
-        for way, found in self.evaluator(pipeline).items():
+        found_of = self.evaluator(pipeline)
+        for way, found in found_of.items():
             scores[way] = {name: value for name, value in found.figures.items() if isinstance(value, float)}
             spread_of[way] = spreads(found)
         metric = self.config.metric
-        return {metric: (scores["a2b"][metric] + scores["b2a"][metric]) / 2} | scores | {"spread": spread_of}
+        compared = against_untouched(found_of, self.evaluator.baselines(pipeline))
+        compared = {way: {name: of[name] for name in {metric, "kid"} & of.keys()} for way, of in compared.items()}
+        mean = {metric: (scores["a2b"][metric] + scores["b2a"][metric]) / 2}
+        return mean | scores | {"spread": spread_of, "against_untouched": compared}
 
     def protocol(self) -> dict[str, Any]:
         """How the figures came about, for `metrics.json`: as `cyclegan-hf evaluate` tells it, and how they choose."""
@@ -169,10 +176,14 @@ def check_evaluation(config: TrainConfig, sources: Sources, group: str = "evalua
                 f"`{group}.metric: swd` needs pictures of at least {SMALLEST} pixels, got {side}: set "
                 "`evaluation.image_size`."
             )
-        case "gms" | "fid" | "kid" as metric:
-            if fewest < 2:
-                raise ValueError(f"`{group}.metric: {metric}` needs at least 2 pictures of each domain, got {fewest}.")
-            _network_file(evaluation, group)
+        case "gms" | "fid" | "fd" | "kid" as metric:
+            least = FEWEST_FOR_KID if metric == "kid" else 2
+            if fewest < least:
+                raise ValueError(
+                    f"`{group}.metric: {metric}` needs at least {least} pictures of each domain, got {fewest}; "
+                    f"`--{group}.metric swd` chooses with fewer."
+                )
+            _check_network(evaluation, group)
 
 
 def _available_split(wanted: str, sources: Sources) -> str:
@@ -180,16 +191,44 @@ def _available_split(wanted: str, sources: Sources) -> str:
     return next(name for name in (wanted, "validation", "train") if has_split(sources, name))
 
 
-def _network_file(evaluation: EvaluationConfig, group: str = "evaluation") -> Path:
-    """The feature network's file; fetched where it is to be."""
-    if evaluation.inception == "auto":
-        try:
-            return published_weights()
-        except OSError as error:
-            raise ValueError(f"`{group}.metric: {evaluation.metric}`: {error}") from error
-    if evaluation.inception is None or not Path(evaluation.inception).is_file():
+def of_which_network(network: dict[str, str]) -> str:
+    """Return in words whose GMS it is, where it is not Inception's."""
+    return (
+        f"GMS is sqrt(FD / IS) of the features and classes of {network['name']}, not of Inception: its values do not "
+        "compare with published ones (`--evaluation.inception auto` fetches Inception's weights)."
+    )
+
+
+@cache
+def _say_once(text: str) -> None:
+    logger.info("%s", text)
+
+
+def _names(evaluation: EvaluationConfig) -> tuple[str, str | None]:
+    return evaluation.feature_network, evaluation.inception
+
+
+def _check_network(evaluation: EvaluationConfig, group: str = "evaluation") -> None:
+    """Refuse a metric whose feature network can't be had, or does not give it; fetch it where it is to be.
+
+    Raises:
+        ValueError: With the extra to install, or the ways out.
+    """
+    metric, (name, inception) = evaluation.metric, _names(evaluation)
+    asked, way_out = f"`{group}.metric: {metric}`", f"`--{group}.metric swd` needs none"
+    by_name = inception in (None, "none") and name in VARIANTS
+    if metric in ("fid", "fd") and by_name == (metric == "fid"):
+        other = "`fd` is an EfficientNet's" if by_name else "`fid` is Inception's or a file's"
+        raise ValueError(f"{asked} is not what this feature network gives: {other}; {way_out}.")
+    if not by_name and inception != "auto" and not Path(inception or name).is_file():
         raise ValueError(
-            f"`{group}.metric: {evaluation.metric}` needs the file of a feature network as `evaluation.inception`, or "
-            f"auto to fetch the published one, got {evaluation.inception}; `--{group}.metric swd` needs none."
+            f"{asked} needs a feature network: {', '.join(VARIANTS)} or a file as `evaluation.feature_network`, or "
+            f"auto or a file as `evaluation.inception`, got {inception or name}; {way_out}."
         )
-    return Path(evaluation.inception)
+    try:
+        if by_name:
+            weights_file(name)
+        elif inception == "auto":
+            published_weights()
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{asked}: {str(error).rstrip('.')}; {way_out}.") from error

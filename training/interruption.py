@@ -1,7 +1,9 @@
-"""Ctrl-C and SIGTERM (a preempted machine, a scheduler's time limit) as a request that the training loop answers."""
+"""Ctrl-C, SIGTERM (a preempted machine, a time limit) and a closed terminal as requests that the training loop answers."""  # noqa: E501
 
 import atexit
+import contextlib
 import ctypes
+import errno
 import functools
 import logging
 import multiprocessing
@@ -18,7 +20,8 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+SIGNALS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, _HANGUP)))
 ECHO_SECONDS = 2.0  # a terminal's Ctrl-C reaches a process directly, and once more through its launcher
 _LAUNCHERS = {"accelerate", "accelerate-launch", "torchrun"}
 _LAUNCHER_MODULES = {
@@ -54,10 +57,10 @@ class Interruption:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        try:
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
-        except ValueError:  # not the main thread
-            self._before = {}
+        with contextlib.suppress(ValueError):  # not the main thread
+            for number in SIGNALS:
+                if number != _HANGUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores it for us
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -84,9 +87,46 @@ class Interruption:
             self.number, self._since = number, time.monotonic()
             _at_parents_end(0)  # that the launcher ends too is then no second one, however long it takes
             name = signal.Signals(number).name
-            logger.warning("%s: saving and stopping after this step; a second one stops at once.", name)
-        elif time.monotonic() - self._since > ECHO_SECONDS:
+            logger.warning(
+                "%s: saving and stopping after this step, even if the prompt comes back before (process %d); a second "
+                "one stops at once.",
+                *(name, os.getpid()),
+            )
+        elif number != _HANGUP and time.monotonic() - self._since > ECHO_SECONDS:  # a terminal may close after Ctrl-C
             raise KeyboardInterrupt
+
+
+class LastingStream:
+    """A stream to a terminal or pipe, whose end does not end the run: what is written after it goes nowhere.
+
+    Ctrl-C ends the launcher or the `tee` that reads the log, while the run is still saving; the terminal may close.
+
+    Args:
+        stream: Where to write.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        self._do("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        self._do("flush")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _do(self, name: str, *arguments: str) -> None:
+        try:
+            getattr(self._stream, name)(*arguments)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EPIPE, errno.ENXIO):
+                raise
+            self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def end_with_launcher() -> None:

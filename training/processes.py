@@ -19,17 +19,19 @@ from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_proce
 from training.builders import mixes_batch
 from training.config import RunConfig, TrainConfig
 from training.objectives import Networks
+from training.tracking import check_tracker
 
 
 logger = logging.getLogger(__name__)
 
 LONG_RUN_STEPS, LONG_RUN_EPOCHS = 300, 10
 """Compiling takes one to three minutes, which a shorter run does not make up for."""
-COMPILING = ": the first steps take a minute or more, while the networks are compiled"
 # What gloo and NCCL say, in plain `RuntimeError`s, of a process that has ended and of one that does not answer.
 _LOST = re.compile(
-    "connection (closed|reset|refused)|connect(ion)? timeout|timed out|broken pipe|socket|unhandled system error"
-    "|remote process exited|heartbeat|NCCL communicator was aborted",
+    "connection (closed|reset|refused|was likely closed)|connect(ion)? timeout|timed? ?out|timing out|broken pipe"
+    "|socket"
+    "|unhandled system error|remote process exited|heartbeat|NCCL communicator was aborted|pair closure"
+    "|ncclRemoteError|ncclSystemError|no route to host|network (error|is unreachable)|failed to recv",
     re.IGNORECASE,
 )
 
@@ -41,8 +43,12 @@ def make_accelerator(run: RunConfig) -> Accelerator:
         ValueError: If the arithmetic that is asked for needs other hardware, or processes would train apart.
         RuntimeError: If the processes do not meet in `ddp_timeout` seconds.
     """
+    check_tracker(run)
     if run.fast:
         choose_fast(run)
+    run.kept = []
+    if run.compile:
+        logger.info("Compiling the networks: the first steps take a minute or more.")
     # torch 2.13 warns of the argument below and says itself to keep it for buffers that differ between processes.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     launched = Processes.of_environment().count
@@ -85,9 +91,10 @@ def choose_fast(run: RunConfig) -> None:
         return
     if run.mixed_precision is None and os.environ.get("ACCELERATE_MIXED_PRECISION", "no") == "no":
         run.mixed_precision = "bf16"
-    run.compile = run.compile or can_compile(device)
-    run.channels_last = run.channels_last or on_gpu  # on processors it goes with compiled bf16: see below
-    logger.info("What this hardware is fast at, `--no-fast` does without%s.", COMPILING if run.compile else "")
+    run.compile = run.compile or ("compile" not in run.kept and can_compile(device))
+    # On processors it goes with compiled bf16: see below.
+    run.channels_last = run.channels_last or ("channels_last" not in run.kept and on_gpu)
+    logger.info("What this hardware is fast at is used; `--no-fast` does without.")
 
 
 def prepare_processor(run: RunConfig, precision: str) -> None:

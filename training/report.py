@@ -7,10 +7,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from cyclegan_hf.feature_networks import VARIANTS
 from training.checkpointing import BEST_FOLDER, METRICS_NAME, with_hashes
 from training.config import EvaluationConfig, TrainConfig
+from training.data.config import DataConfig
 from training.epochs import summary
-from training.evaluation import has_split
+from training.evaluation import has_split, of_which_network
 from training.signals import Signals
 from training.tracking import read_epochs
 from training.watch import Watch
@@ -23,14 +25,19 @@ LOSSES_NAME = "losses.json"
 
 _SELECTION = {
     "test": "the best evaluated checkpoint by the test pictures: selecting on the test set, so its figures are "
-    "optimistic",
+    "optimistic and no test figures",
     "validation": "the best evaluated checkpoint by the validation pictures; the test pictures took no part",
     "train": "the best evaluated checkpoint by training pictures: nothing is known of others",
 }
 
 
 def metrics_document(
-    protocol: dict[str, Any], scores: dict[str, Any], step: int, epoch: int, selected: bool
+    protocol: dict[str, Any],
+    scores: dict[str, Any],
+    step: int,
+    epoch: int,
+    selected: bool,
+    selected_on: dict[str, list[str]] | None = None,
 ) -> dict[str, Any]:
     """What `metrics.json` holds.
 
@@ -40,10 +47,12 @@ def metrics_document(
         step: The step of the weights.
         epoch: Their epoch.
         selected: Whether these weights were chosen by these figures.
+        selected_on: By domain, the hashes of the images that the figures are of, if the weights were chosen by them.
     """
     selection = _SELECTION[protocol["split"]] if selected else "none: the weights of the last step"
     model = protocol["model"] | {"step": step, "epoch": epoch}
-    return {"protocol": protocol | {"model": model, "selection": selection}, "step": step, "epoch": epoch} | scores
+    document = {"protocol": protocol | {"model": model, "selection": selection}, "step": step, "epoch": epoch}
+    return document | scores | ({"selected_on": selected_on} if selected and selected_on else {})
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -165,12 +174,15 @@ def report(
             mark = "best" if line["step"] == best["step"] else ""
             lines.append(f"| {line['epoch']} | {line['step']} | {figures} | {values[metric]:.4g} | {mark} |")
         last = evaluated[-1]
+        if metric == "gms" and (network := best["protocol"].get("feature_network")) and network["name"] in VARIANTS:
+            lines += ["", of_which_network(network)]
         lines += [
             "",
             f"Last: {last['evaluation'][metric]:.4g} (step {last['step']}). Best: {best[metric]:.4g} (step "
             f"{best['step']}). Quote both: the best of many evaluations is lucky too. ± is half of "
             "the central 68 % over resamples of the pictures; it says nothing of another training.",
             "",
+            *_against_untouched(best, config.data),
             f"`{BEST_FOLDER}/` holds {best['protocol']['selection']}.",
             "",
         ]
@@ -183,6 +195,22 @@ def report(
     return "\n".join([*lines, ""])
 
 
+def _against_untouched(best: dict[str, Any], data: DataConfig) -> list[str]:
+    """The best weights' metric minus that of the untouched inputs, with the interval of a paired bootstrap."""
+    metric, said = best["protocol"]["metric"], []
+    for way, (source, target) in {
+        "a2b": (data.domain_a, data.domain_b),
+        "b2a": (data.domain_b, data.domain_a),
+    }.items():
+        entry = best.get("against_untouched", {}).get(way, {}).get(metric)
+        if entry and entry["interval"]:
+            low, high = entry["interval"]
+            said.append(f"{source} → {target} {entry['difference']:+.4g} [{low:+.4g}, {high:+.4g}]")
+    if not said:
+        return []
+    return [f"The best's {metric} minus that of the untouched inputs [95 %, paired bootstrap]: {'; '.join(said)}.", ""]
+
+
 def _with_spread(scores: dict[str, Any], way: str, metric: str) -> str:
     spread = scores.get("spread", {}).get(way, {}).get(metric)
     return f"{scores[way][metric]:.4g}" + ("" if spread is None else f" ± {spread:.2g}")
@@ -191,4 +219,4 @@ def _with_spread(scores: dict[str, Any], way: str, metric: str) -> str:
 def flat(scores: dict[str, Any]) -> dict[str, float]:
     """Scores in one level: the metric's mean under its name, the figures as `<figure>_<direction>`; no spread."""
     figures = {f"{name}_{way}": value for way in ("a2b", "b2a") for name, value in scores.get(way, {}).items()}
-    return {name: value for name, value in scores.items() if name not in ("a2b", "b2a", "spread")} | figures
+    return {name: value for name, value in scores.items() if isinstance(value, int | float)} | figures

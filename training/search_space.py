@@ -14,12 +14,23 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from training.builders import build_networks
 from training.config import TrainConfig
-from training.strict_yaml import build, plain
+from training.strict_yaml import build, parse, plain
 
 
 BLOCKS = ("generator", "generator_b2a", "discriminator")
 """Groups whose keys are arguments of a class, not fields of the configuration."""
-_SCORED = ("a", "b", "test_a", "test_b", "test_share", "validation_share", "split_seed", "limit", "image_size")
+_SCORED = (
+    "a",
+    "b",
+    "test_a",
+    "test_b",
+    "test_share",
+    "validation_share",
+    "validation_fold",
+    "split_seed",
+    "limit",
+    "image_size",
+)
 FIXED = {
     *(f"data.{name}" for name in (*_SCORED, "image_size_b", "resize_mode", "domain_a", "domain_b")),
     *(f"run.{name}" for name in ("recipe", "output_dir", "resume_from_checkpoint", "mixed_precision", "report_to")),
@@ -123,7 +134,7 @@ def _range(keys: str, text: str, config: TrainConfig) -> BaseDistribution:
 
 def _choices(keys: str, text: str, config: TrainConfig) -> BaseDistribution:
     try:
-        values = yaml.safe_load(f"[{text}]")
+        values = parse(f"[{text}]")
     except yaml.YAMLError:
         values = []
     choices = [_encoded(_settled(keys, value, config)) for value in values]

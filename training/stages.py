@@ -27,7 +27,7 @@ from cyclegan_hf.processes import Processes
 from cyclegan_hf.saved_files import INDEX_NAME, read_json
 from training.card import complete_card
 from training.checkpointing import BEST_FOLDER, METRICS_NAME, STAGES_NAME, STATE_FOLDER, find_checkpoint
-from training.config import StageConfig, TrainConfig
+from training.config import StageConfig, TrainConfig, with_validation_split
 from training.data.sources import load_sources
 from training.evaluation import check_evaluation
 from training.hub_config import HubConfig
@@ -55,6 +55,7 @@ def train_in_stages(config: TrainConfig) -> None:
         FloatingPointError: If a loss is NaN or infinite; see `Trainer.train`.
         OSError: If something cannot be written.
     """
+    config = with_validation_split(config)
     root = Path(config.run.output_dir)
     plan = stage_configs(config)
     check_evaluation(plan[0], load_sources(config.data), group="stages")

@@ -17,19 +17,46 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be one word", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"`{key}` stands there twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
+_MAX_VALUES = 10_000
+"""Most values of a document, with those that aliases repeat: a short one can stand for more than memory holds."""
+
+
 def parse(text: str) -> Any:
     """What YAML says.
 
     Raises:
-        yaml.YAMLError: If it is none, or a mapping has a key twice.
+        yaml.YAMLError: If it is none, a mapping has a key twice, an alias stands inside what it repeats, or there are
+            far too many values.
     """
-    return yaml.load(text, Loader=_Loader)
+    try:
+        _count_values(yaml.compose(text, Loader=_Loader), {}, ())
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+
+
+def _count_values(node: yaml.Node | None, known: dict[int, int], inside: tuple[int, ...]) -> int:
+    """Count the values of a node, each as often as aliases repeat it."""
+    if id(node) in inside:
+        raise yaml.YAMLError(f"an alias stands inside what it repeats{node.start_mark if node else ''}")
+    if id(node) not in known:
+        children: list[Any] = []
+        if isinstance(node, yaml.MappingNode):
+            children = [child for pair in node.value for child in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        known[id(node)] = 1 + sum(_count_values(child, known, (*inside, id(node))) for child in children)
+    if known[id(node)] > _MAX_VALUES:
+        raise yaml.YAMLError(f"it holds more than {_MAX_VALUES} values")
+    return known[id(node)]
 
 
 def build(cls: type, content: Any, key: str = "") -> Any:

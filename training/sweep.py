@@ -40,7 +40,7 @@ try:
     from cyclegan_hf.pipelines.storage import INDEX_NAME
     from training.checkpointing import METRICS_NAME, find_checkpoint
     from training.command import parse_command
-    from training.config import TrainConfig
+    from training.config import TrainConfig, with_validation_split
     from training.data.sources import load_sources
     from training.evaluation import check_evaluation
     from training.report import read_best
@@ -167,7 +167,7 @@ def _prepared(config: TrainConfig) -> TrainConfig:
         changes["evaluation.epochs"] = config.run.num_train_epochs
     if config.run.checkpoints_total_limit is None:
         changes["run.checkpoints_total_limit"] = 1
-    return with_values(config, changes)
+    return with_validation_split(with_values(config, changes))
 
 
 def _open(root: Path, settings: dict[str, Any]) -> optuna.Study:

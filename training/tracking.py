@@ -1,14 +1,92 @@
 """The record of a run: JSONL files with every scalar, step by step and epoch by epoch, and accelerate's tracker."""
 
+import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
 
+from cyclegan_hf.errors import one_line
+from training.config import RunConfig
 
+
+LOG_NAME = "log.jsonl"
 EPOCHS_NAME = "epochs.jsonl"
+PROJECT = "cyclegan_hf"
+"""Of trackers that keep the runs of many projects together."""
+
+
+def check_tracker(run: RunConfig) -> None:
+    """Refuse a tracker that is not installed: accelerate would leave it out without a word.
+
+    Raises:
+        ValueError: With the package to install.
+    """
+    if run.report_to != "none" and importlib.util.find_spec(run.report_to) is None:
+        raise ValueError(
+            f"`--report-to {run.report_to}` needs the package {run.report_to}: pip install {run.report_to}. "
+            "`--report-to none` does without a tracker."
+        )
+
+
+def start_trackers(accelerator: Accelerator, run: RunConfig, step: int) -> None:
+    """Start the tracker that `report_to` names.
+
+    Args:
+        accelerator: Was made with `log_with`.
+        run: The run's settings.
+        step: The step that the run goes on from.
+
+    Raises:
+        ValueError: If it cannot start: no account, no connection.
+    """
+    name = Path(run.output_dir).resolve().name
+    settings: dict[str, dict[str, Any]] = {
+        "tensorboard": {"purge_step": step + 1},  # what was written after the checkpoint is not shown
+        "wandb": {"name": name, "group": name, "dir": run.output_dir},
+        "trackio": {"name": name, "resume": "allow"},
+    }
+    if run.report_to == "none":
+        return
+    project = "logs" if run.report_to == "tensorboard" else PROJECT  # TensorBoard's is a folder of the run's
+    try:
+        accelerator.init_trackers(project, init_kwargs={run.report_to: settings[run.report_to]})
+    except Exception as error:  # each has its own kinds of errors
+        raise ValueError(f"`--report-to {run.report_to}` cannot start: {one_line(error, 300)}") from error
+
+
+def places(run: RunConfig) -> str:
+    """Say where a run's samples, losses and report are."""
+    folder = Path(run.output_dir)
+    lines = [f"samples in {folder / 'samples'}"] if run.validation_steps > 0 else []
+    lines += [f"losses in {folder / LOG_NAME}"]
+    if run.report_to == "tensorboard":
+        lines += [f"curves by `tensorboard --logdir {folder}`"]
+    elif run.report_to != "none":
+        lines += [f"curves in the {run.report_to} project {PROJECT}"]
+    text = ", ".join([*lines, f"the report at the end in {folder / 'report.md'}"])
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def in_console(scalars: dict[str, float]) -> dict[str, str]:
+    """Choose what the progress bar shows: both sides' losses, and each term of the generators'.
+
+    Args:
+        scalars: A step's losses, terms and measures by name; terms of both directions are added up.
+    """
+    sums: dict[str, float] = {"generator": scalars["generator"], "discriminator": 0.0}
+    for name, value in scalars.items():
+        base = re.sub(r"_(a2b|b2a|a|b)$", "", name)
+        if base == "discriminator" or (base != name and not base.startswith(_SHOWN_ELSEWHERE)):
+            sums[base] = sums.get(base, 0.0) + value
+    return {name: f"{value:.3f}" for name, value in sums.items()}
+
+
+_SHOWN_ELSEWHERE = ("accuracy", "real", "fake", "past", "penalty", "source", "perplexity", "codes")
+"""Parts of the discriminators' loss, and measures: in the log."""
 
 
 class Record:
@@ -24,7 +102,7 @@ class Record:
 
     def __init__(self, accelerator: Accelerator, output_dir: Path, last_step: int) -> None:
         self.accelerator = accelerator
-        self.file = output_dir / "log.jsonl"
+        self.file = output_dir / LOG_NAME
         self.epochs = output_dir / EPOCHS_NAME
         if accelerator.is_main_process:
             for file in (self.file, self.epochs):
@@ -49,6 +127,12 @@ class Record:
                 tracker.log_images(
                     {name: image[None] for name, image in images.items()}, step=step, dataformats="NHWC"
                 )
+            elif tracker.name == "wandb":
+                tracker.log_images({name: [image] for name, image in images.items()}, step=step)
+            elif tracker.name == "trackio":  # accelerate 1.15 has no `log_images` for it
+                from trackio import Image
+
+                tracker.log({name: Image(image) for name, image in images.items()}, step=step)
 
     def _append(self, file: Path, content: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
@@ -60,7 +144,8 @@ def read_epochs(output_dir: Path) -> list[dict[str, Any]]:
     """The lines of a run's `epochs.jsonl`; none where it has not ended an epoch."""
     if not (output_dir / EPOCHS_NAME).exists():
         return []
-    return [json.loads(line) for line in (output_dir / EPOCHS_NAME).read_text(encoding="utf-8").splitlines()]
+    lines = (output_dir / EPOCHS_NAME).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if _step_of(line) < float("inf")]  # not one that a kill cut short
 
 
 def _drop_later(file: Path, last_step: int) -> None:
@@ -77,5 +162,5 @@ def _step_of(line: str) -> float:
     try:
         content: Any = json.loads(line)
         return content["step"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return float("inf")

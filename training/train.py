@@ -9,12 +9,16 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 try:
+    from cyclegan_hf.processes import wait_passively
+
+    wait_passively()  # before torch loads
+
     from accelerate import PartialState
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from cyclegan_hf.errors import one_line
     from training.command import parse_command
-    from training.interruption import Interrupted, end_with_launcher
+    from training.interruption import Interrupted, LastingStream, end_with_launcher
     from training.processes import is_main_process, lost_process
     from training.stages import train_in_stages
     from training.trainer import Trainer
@@ -25,6 +29,7 @@ except ImportError as error:
 def main() -> None:
     """Parse the command line, train, and turn what a user can mend into one line."""
     end_with_launcher()
+    sys.stdout, sys.stderr = LastingStream(sys.stdout), LastingStream(sys.stderr)  # type: ignore[assignment]
     level = logging.INFO if is_main_process() else logging.WARNING  # once is enough
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     for client in ("httpx", "httpx2"):  # the Hub's: a line a request

@@ -3,7 +3,8 @@
 import logging
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,20 +14,28 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from cyclegan_hf import __version__
+from cyclegan_hf.errors import one_line
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
 from training.builders import build_networks, image_processors, mixes_batch, num_channels
 from training.card import complete_card, write_card
-from training.circumstances import announcement, check_checkpoint, circumstances, compare_circumstances, inventory
-from training.config import TrainConfig
+from training.circumstances import (
+    announcement,
+    check_checkpoint,
+    circumstances,
+    compare_circumstances,
+    differences,
+    inventory,
+)
+from training.config import TrainConfig, with_validation_split
 from training.data.bad_pictures import share_bad_pictures
 from training.data.normalization import Statistics, dataset_statistics
 from training.data.order import Share
 from training.data.sources import load_sources, without_backgrounds
 from training.data.streams import open_stream
 from training.ema import EmaModel
-from training.epochs import steps_in_epoch, summary
+from training.epochs import known_steps_in_epoch, steps_in_epoch, summary
 from training.evaluation import check_evaluation
 from training.interruption import Interrupted, Interruption
 from training.objectives import Networks
@@ -35,9 +44,11 @@ from training.origins import Origins
 from training.processes import check_agreement, make_accelerator, means_over_processes, warn_of_batch_norm
 from training.publishing import Publisher
 from training.report import flat, metrics_document, out_of_patience, read_best, write_report
+from training.run_lock import run_lock
 from training.samples import sample_pictures, save_grids
+from training.schedule import fit_schedule, schedule_in_words, steps_without_rate
 from training.step import Batch, TrainingStep
-from training.tracking import Record, read_epochs
+from training.tracking import Record, in_console, places, read_epochs, start_trackers
 from training.warm_start import load_weights
 from training.watch import Watch
 
@@ -57,7 +68,7 @@ class Trainer:
     """
 
     def __init__(self, config: TrainConfig, checkpoint: Path | None = None) -> None:
-        self.config = config
+        self.config = config = with_validation_split(config)
         run = config.run
         self.output_dir = Path(run.output_dir)
         self.sources = load_sources(config.data)
@@ -88,15 +99,24 @@ class Trainer:
 
         processes = self.accelerator.num_processes
         self.batch_pictures = run.train_batch_size * run.gradient_accumulation_steps * processes
+        if stretched := fit_schedule(config, known_steps_in_epoch(config, self.sources, self.batch_pictures)):
+            logger.info("%s", stretched)
         self.steps_per_epoch = steps_in_epoch(config, self.sources, self.batch_pictures)
         self.total_steps = run.max_train_steps or run.num_train_epochs * self.steps_per_epoch
         self.step = 0
         self.seconds = 0.0
         positions = {"a": 0, "b": 0}
+        self._positions: dict[str, int] | None = None  # of the streams before a step that is not whole yet
         self._stream_states: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
         self.statistics: Statistics | None = None
         if checkpoint is not None:
-            positions = self._resume(checkpoint)
+            try:
+                positions = self._resume(checkpoint)
+            except (KeyError, TypeError, AttributeError, IndexError) as error:  # of the files' inner parts
+                raise ValueError(
+                    f"{checkpoint} cannot be resumed from: its files are not a run's "
+                    f"({type(error).__name__}: {one_line(error, 200)})."
+                ) from error
         elif config.data.normalization == "dataset":
             self.statistics = dataset_statistics(self.pictures, config.data, num_channels(config))
         self.processors = image_processors(config, self.statistics)
@@ -126,23 +146,41 @@ class Trainer:
         run = self.config.run
         self.publisher.open()
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        if self.accelerator.is_main_process:
-            checkpointing.remove_leftovers(self.output_dir, begins=self.step == 0)
-            self.publisher.catch_up(checkpointing.checkpoint_folders(self.output_dir))
-        if run.report_to != "none":
-            lost = {"purge_step": self.step + 1}  # what an earlier process wrote after the checkpoint is not shown
-            self.accelerator.init_trackers("logs", init_kwargs={"tensorboard": lost})
-        record = Record(self.accelerator, self.output_dir, self.step)
+        with run_lock(self.output_dir, wanted=self.accelerator.is_main_process):
+            if self.accelerator.is_main_process:
+                checkpointing.remove_leftovers(self.output_dir, begins=self.step == 0)
+                self.publisher.catch_up(checkpointing.checkpoint_folders(self.output_dir))
+            start_trackers(self.accelerator, run, self.step)
+            record = Record(self.accelerator, self.output_dir, self.step)
+            self._announce()
+            if self.step == 0 and self.config.evaluation.initial:
+                record.epoch(0, 0, {"evaluation": self._evaluate(record, 0)})
+            with self._saved_on_error(), Interruption() as interruption:
+                self._loop(record, interruption)
+                self._finish()
+            self.publisher.finish()
+
+    def _announce(self) -> None:
+        """Say what the run will do, and where it writes."""
         counts = (self.total_steps, self.batch_pictures, self.steps_per_epoch, self.step)
         logger.info("%s", announcement(self.config, self.accelerator, self._lengths(), *counts))
-        if self.step == 0 and self.config.evaluation.initial:
-            record.epoch(0, 0, {"evaluation": self._evaluate(record, 0)})
+        logger.info("%s", schedule_in_words(self.config, self.total_steps, self.steps_per_epoch))
+        if wasted := steps_without_rate(self.config.lr_scheduler, self.total_steps, self.steps_per_epoch):
+            logger.warning(
+                "The last %d of %d steps train at learning rate 0: `--lr-scheduler.constant` and "
+                "`--lr-scheduler.decay` are shorter than the run.",
+                *(wasted, self.total_steps),
+            )
+        logger.info("%s", places(self.config.run))
+
+    def _loop(self, record: Record, interruption: Interruption) -> None:
+        """Step to the last step, or until the evaluation's patience or a signal ends the run."""
+        run = self.config.run
         full_rate = self.config.optimizer.learning_rate
         started = time.monotonic() - self.seconds
         with (
             closing(self.streams["a"]),
             closing(self.streams["b"]),
-            Interruption() as interruption,
             tqdm(
                 total=self.total_steps,
                 initial=self.step,
@@ -156,11 +194,13 @@ class Trainer:
                 epoch = self.step // self.steps_per_epoch + 1
                 factor = learning_rate_factor(self.config.lr_scheduler, epoch, self.step + 1, full_rate)
                 factor *= self.plateau.factor if self.plateau else 1.0
+                self._positions = {key: stream.position for key, stream in self.streams.items()}
                 values = self.update(self.step + 1, factor, self.next_batch)
                 for ema, generator in zip(self.ema, self.raw.generators, strict=False):
                     ema.update_parameters(generator)
                 self.watch.add(values)
                 self.step += 1
+                self._positions = None
                 self.seconds = time.monotonic() - started
                 bar.update()
                 last = self.step == self.total_steps
@@ -174,7 +214,7 @@ class Trainer:
                     scalars = checkpointing.finite_numbers(values, self.step, self.output_dir)
                 if logs:
                     record.scalars(self.step, scalars | {"learning_rate": factor * full_rate})
-                    bar.set_postfix({"cycle": f"{scalars['cycle_a'] + scalars['cycle_b']:.3f}"})
+                    bar.set_postfix(in_console(scalars))
                 if draws:
                     self._sample(record)
                     self.watch.look(self.step, self.pipeline())
@@ -187,31 +227,63 @@ class Trainer:
                     break
                 if not last and (number := interruption.agreed(self.accelerator, self.step)):
                     self._stop(number, saved=saves)
-        self._finish()
 
     def save(self, name: str, metrics: dict[str, Any] | None = None) -> None:
         """Write a checkpoint of this step, and remove the oldest numbered ones above the limit."""
         share_bad_pictures(self.streams)
         processes = checkpointing.of_all_processes(self._process_state())
         if self.accelerator.is_main_process:
-            checkpointing.save_checkpoint(
-                self.output_dir / name,
-                pipeline=self,
-                config=self.config.to_yaml(),
-                run=self._run_facts(),
-                networks=vars(self.raw),
-                state={
-                    "step": self.update.state_dict(),
-                    "ema": [ema.state_dict() for ema in self.ema],
-                    "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
-                    "plateau": self.plateau.state_dict() if self.plateau else None,
-                    "processes": processes,
-                },
-                metrics=metrics,
-            )
-            self.publisher.checkpoint(self.output_dir / name)
-            checkpointing.rotate(self.output_dir, self.config.run.checkpoints_total_limit)
+            self._write_checkpoint(name, processes, metrics)
         self.accelerator.wait_for_everyone()
+
+    def _write_checkpoint(
+        self, name: str, processes: list[dict[str, Any]], metrics: dict[str, Any] | None = None
+    ) -> None:
+        checkpointing.save_checkpoint(
+            self.output_dir / name,
+            pipeline=self,
+            config=self.config.to_yaml(),
+            run=self._run_facts(),
+            networks=vars(self.raw),
+            state={
+                "step": self.update.state_dict(),
+                "ema": [ema.state_dict() for ema in self.ema],
+                "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
+                "plateau": self.plateau.state_dict() if self.plateau else None,
+                "processes": processes,
+            },
+            metrics=metrics,
+        )
+        self.publisher.checkpoint(self.output_dir / name)
+        checkpointing.rotate(self.output_dir, self.config.run.checkpoints_total_limit)
+
+    @contextmanager
+    def _saved_on_error(self) -> Iterator[None]:
+        """Leave a checkpoint of the last whole step, whatever error ends the run in this context.
+
+        The main process writes it alone: the others may be gone, or wait somewhere else. So it lacks their pools and
+        random numbers. Losses that are not finite are left out: the weights behind them are no good either.
+        """
+        try:
+            yield
+        except FloatingPointError:
+            raise
+        except Exception as error:
+            folder = self.output_dir / f"checkpoint-{self.step}"
+            if self.accelerator.is_main_process and self.step > 0 and not folder.exists():
+                state = self._process_state()
+                for stream in state["streams"].values():
+                    stream["bad"]["faults"] = {}  # the resumed run counts anew: what could not be read may be back
+                try:
+                    self._write_checkpoint(folder.name, [state])
+                except Exception as second:  # a full disk, a lost GPU: the first error is the one to tell
+                    logger.warning("Step %d could not be saved: %s", self.step, one_line(second, 300))
+                else:
+                    logger.warning(
+                        "%s: saved step %d in %s; go on with `--resume-from-checkpoint latest`.",
+                        *(type(error).__name__, self.step, folder),
+                    )
+            raise
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the pipeline and its card, as a checkpoint's root holds them."""
@@ -286,7 +358,8 @@ class Trainer:
         logger.info("Epoch %d: %s %.4g%s.", epoch, metric, scores[metric], ", the best so far" if better else "")
         self.accelerator.wait_for_everyone()  # all have read what is written now
         if better:
-            document = metrics_document(self.watch.protocol(), scores, self.step, epoch, selected=True)
+            images = self.watch.scored_images()
+            document = metrics_document(self.watch.protocol(), scores, self.step, epoch, True, images)
             self.save(checkpointing.BEST_FOLDER, document)
         return scores
 
@@ -318,7 +391,6 @@ class Trainer:
         for tracker in self.accelerator.trackers:
             tracker.finish()
         self.accelerator.wait_for_everyone()
-        self.publisher.finish()
 
     def _prepare(self, networks: Networks) -> Networks:
         """The networks as they are called: compiled, and wrapped where there are several processes."""
@@ -348,7 +420,9 @@ class Trainer:
         if (rank := self.accelerator.process_index) < len(state["processes"]):
             self._load_process_state(state["processes"][rank])
         self.step, self.seconds = run["step"], run["seconds"]
-        compare_circumstances(run, self._circumstances(), self.config.run.allow_other_pictures)
+        began = TrainConfig.from_yaml(checkpoint / checkpointing.STATE_FOLDER / checkpointing.CONFIG_NAME)
+        changes = differences(self.config, began)
+        compare_circumstances(run, self._circumstances(), self.config.run.allow_other_pictures, changes)
         self.config.run.allow_other_pictures = False  # said of this checkpoint, not of the next one
         return run["positions"]
 
@@ -376,7 +450,7 @@ class Trainer:
             "step": self.step,
             "epoch": self.step // self.steps_per_epoch + 1,
             "seconds": self.seconds,
-            "positions": {key: stream.position for key, stream in self.streams.items()},
+            "positions": self._positions or {key: stream.position for key, stream in self.streams.items()},
             "statistics": self.statistics,
             "base_model": self.origins.base_model,
             **self._circumstances(),

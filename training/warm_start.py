@@ -80,12 +80,13 @@ def _official_files(folder: Path) -> dict[str, Path]:
 
 
 def _one_file(folder: Path, pattern: str) -> Path | None:
-    """The only file of that pattern, if there is one."""
+    """The only file of that pattern, or the latest of several epochs, as `official=True` has it, if there is one."""
     files = sorted(folder.glob(pattern))
-    if len(files) > 1:
+    latest = folder / pattern.replace("*", "latest")
+    if len(files) > 1 and latest not in files:
         names = ", ".join(file.name for file in files)
-        raise ValueError(f"`--warm-start {folder}`: expected one {pattern}, found {names}.")
-    return files[0] if files else None
+        raise ValueError(f"`--warm-start {folder}`: expected one {pattern} or a {latest.name}, found {names}.")
+    return latest if latest in files else next(iter(files), None)
 
 
 def _load(network: nn.Module, state: dict, name: str, source: str) -> None:

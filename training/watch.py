@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from cyclegan_hf.evaluation.evaluator import as_tensors
-from cyclegan_hf.evaluation.pictures import spread
+from cyclegan_hf.evaluation.pictures import content_hashes, spread
 from cyclegan_hf.evaluation.signs import measure
 from cyclegan_hf.image_processor import ImageProcessor
 from training.config import TrainConfig
@@ -67,12 +67,15 @@ class Watch:
             return
         split = next(name for name in ("validation", "test", "train") if has_split(self.sources, name))
         measures: dict[str, dict[str, float]] = {}
+        images: dict[str, torch.Tensor] = {}
+        for key, files in getattr(self.sources, split).items():
+            for chunk in chunks(spread(files, CHUNK), self.config.data, key):
+                images[key] = as_tensors(chunk, _processor(pipeline, key))
         for source, target in (("a", "b"), ("b", "a")):
-            files = spread(getattr(self.sources, split)[source], CHUNK)
-            for images in chunks(files, self.config.data, source):
-                tensors = as_tensors(images, _processor(pipeline, source))
+            if source in images:
                 accuracy = {"accuracy": means[f"accuracy_{target}"]}
-                measures[f"{source}2{target}"] = accuracy | measure(pipeline, tensors, f"{source}2{target}")
+                way = f"{source}2{target}"
+                measures[way] = accuracy | measure(pipeline, images[source], way, real=images.get(target))
         for warning in self.signals.look(step, steps, measures):
             logger.warning("Step %d, %s.", step, warning)
         for direction, values in measures.items():
@@ -128,6 +131,11 @@ class Watch:
         """How the evaluation's figures come about."""
         assert self.evaluator is not None, "the run has no evaluation"
         return self.evaluator.protocol()
+
+    def scored_images(self) -> dict[str, list[str]]:
+        """By domain, the hashes of the images that are scored."""
+        assert self.evaluator is not None, "the run has no evaluation"
+        return {key: content_hashes(one.files) for key, one in self.evaluator.evaluator.pictures.inputs.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs, in tensors and plain types."""

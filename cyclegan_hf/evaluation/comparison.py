@@ -10,7 +10,7 @@ import torch
 from cyclegan_hf.evaluation.evaluator import Scores
 from cyclegan_hf.evaluation.figures import FIGURES
 from cyclegan_hf.evaluation.protocol import check_same, software_differences
-from cyclegan_hf.metrics.resampling import two_sided_p
+from cyclegan_hf.metrics.resampling import central_interval, two_sided_p
 
 
 UNTOUCHED, REAL = "untouched", "real"
@@ -25,7 +25,8 @@ def compare(reports: dict[str, dict[str, Any]]) -> dict[str, Any]:
     Returns:
         `protocol`, `notes` (in words), and by direction `rows` (figures and spreads by name: the inputs themselves,
         the models in the order given, real pictures of the target) and `differences` (by figure, a list of `one`,
-        `other`, `difference` and the `p` of a paired bootstrap: of each model and the inputs, and of each two models).
+        `other`, `difference`, and the 95 % `interval` and the `p` of a paired bootstrap: of each model and the inputs,
+        and of each two models).
 
     Raises:
         ValueError: If there are fewer than two models, or their protocols differ.
@@ -55,17 +56,20 @@ def compare(reports: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def against_untouched(scores: dict[str, Scores], baselines: dict[str, dict[str, Scores]]) -> dict[str, dict[str, Any]]:
-    """By direction and figure, a model's `difference` from its inputs themselves and the `p` of a paired bootstrap."""
+    """By direction and figure, a model's `difference` from its inputs, the 95 % `interval` and `p` of it.
+
+    Interval and p are those of a paired bootstrap: both sides are measured on the same resampled inputs.
+    """
     found: dict[str, dict[str, Any]] = {}
     for way, ours in scores.items():
         theirs = baselines.get(way, {}).get(UNTOUCHED, Scores())
         found[way] = {
             name: {
                 "difference": ours.figures[name] - theirs.figures[name],
-                "p": _p(ours.resampled[name], theirs.resampled[name]),
+                **_by_bootstrap(ours.resampled[name], theirs.resampled[name]),
             }
             for name in FIGURES
-            if name in theirs.resampled and name in theirs.figures and name in ours.figures
+            if name in theirs.resampled and name in ours.resampled and name in theirs.figures and name in ours.figures
         }
     return found
 
@@ -128,18 +132,20 @@ def _differences(
                 "one": one,
                 "other": other,
                 "difference": values[one][figure] - values[other][figure],
-                "p": _p(ours, theirs),
+                **_by_bootstrap(ours, theirs),
             }
             found.setdefault(figure, []).append(entry)
     return found
 
 
-def _p(ours: torch.Tensor, theirs: torch.Tensor) -> float | None:
-    """Of two figures in the same resamples; `None` where there are none."""
+def _by_bootstrap(ours: torch.Tensor, theirs: torch.Tensor) -> dict[str, Any]:
+    """Return a difference's `interval` and `p`, of two figures in the same resamples; `None` where there are none."""
     if len(ours) != len(theirs):
-        return None
+        return {"interval": None, "p": None}
     known = (ours - theirs)[(ours - theirs).isfinite()]
-    return two_sided_p(known) if len(known) else None
+    if not len(known):
+        return {"interval": None, "p": None}
+    return {"interval": list(central_interval(known)), "p": two_sided_p(known)}
 
 
 def _numbers(values: list[float | None]) -> list[float]:

@@ -8,8 +8,9 @@ import torch
 
 from cyclegan_hf.metrics.color import color_difference, mean_lab
 from cyclegan_hf.metrics.diversity import mean_pair_distance, reduced
-from cyclegan_hf.metrics.domain_classifier import DomainClassifier, domain_features
+from cyclegan_hf.metrics.domain_classifier import DomainClassifier
 from cyclegan_hf.metrics.gms import gms
+from cyclegan_hf.metrics.image_features import ImageFeatures
 from cyclegan_hf.metrics.inception import (
     FeatureNetwork,
     fid,
@@ -29,6 +30,10 @@ SMALLEST = 25
 MOST_PATCHES = 131_072
 """Of a set and level for SWD: 128 of each of 1,024 pictures."""
 
+FEWEST_FOR_KID = 10
+"""Images of either set below which KID says nothing."""
+_MOST_FOR_FD_SPREAD = 256  # images; each resample costs their number cubed
+
 
 @dataclass(frozen=True, kw_only=True)
 class SetSettings:
@@ -41,8 +46,7 @@ class SetSettings:
         levels: Levels of its pyramid.
         patches: Patches a picture and level. See `patches_of`.
         projections: Random directions.
-        repeats: Times that patches and directions are drawn; the figure is the mean. See `swd_repeats`.
-        kid_subsets: Random subsets of KID.
+        kid_subsets: Random subsets of KID, of other networks than `ImageFeatures`, whose KID is of all images at once.
         splits: Parts of the Inception score.
     """
 
@@ -52,14 +56,8 @@ class SetSettings:
     levels: int = 3
     patches: int = 128
     projections: int = 512
-    repeats: int = 1
     kid_subsets: int = 100
     splits: int = 10
-
-
-def swd_repeats(largest_set: int) -> int:
-    """How often to draw patches: few pictures leave much to chance, and many would need much memory."""
-    return max(1, min(4, 1024 // max(1, largest_set)))
 
 
 def patches_of(count: int, patches: int = SetSettings.patches) -> int:
@@ -98,49 +96,68 @@ class Rows:
 class SetDescription:
     """What is compared of a set of pictures.
 
-    Memory: 0.23 MB a picture and repeat for SWD at 3 levels of colour, with `patches_of` and `swd_repeats` at most
-    240 MB; and what the feature network gives, with Inception 12 kB a picture.
+    Memory: 0.23 MB an image for SWD at 3 levels of colour, with `patches_of` at most 240 MB; and what the feature
+    network gives, 9 kB an image with EfficientNet and 12 kB with Inception.
 
     Args:
         settings: How.
-        network: Gives the features of FID, KID and the Inception score; none without it.
+        network: Gives the features of KID, FD, the Inception score and the domain probe; none without it.
+        real: The images are no translations: an `ImageFeatures` remembers them.
+        mirrored: Describe mirror images too, for the domain probe to learn from.
 
     Attributes:
         count: Pictures so far.
     """
 
-    def __init__(self, settings: SetSettings, network: FeatureNetwork | None = None) -> None:
+    def __init__(
+        self,
+        settings: SetSettings,
+        network: FeatureNetwork | None = None,
+        *,
+        real: bool = False,
+        mirrored: bool = False,
+    ) -> None:
         self.settings = settings
         self.network = network
+        self.real = real
+        self.mirrored = mirrored
         self.count = 0
         self._levels = [Rows() for _ in range(settings.levels)]
         self._features, self._logits, self._colors, self._reduced = Rows(), Rows(), Rows(), Rows()
-        self._looks = Rows()
+        self._mirror_features = Rows()
 
-    def add(self, images: torch.Tensor) -> None:
-        """Take in pictures, `(B, C, H, W)` in [0, 1] on the CPU."""
-        settings = self.settings
+    def add(self, images: torch.Tensor) -> torch.Tensor | None:
+        """Take in images, `(B, C, H, W)` in [0, 1] on the CPU; returns their feature maps, of an `ImageFeatures`."""
+        settings, maps = self.settings, None
         if settings.swd:
-            patches = settings.patches * settings.repeats
+            patches = settings.patches
             levels = patch_descriptors(
                 images, settings.levels, num_patches=patches, seed=settings.seed, first=self.count
             )
             for kept, level in zip(self._levels, levels, strict=True):
                 kept.add(level.unflatten(0, (len(images), patches)))
         if self.network is not None:
-            for kept, found in zip(
-                (self._features, self._logits), inception_features([images], self.network), strict=True
-            ):
-                kept.add(found)
+            features, logits, maps = self._described(self.network, images)
+            self._features.add(features)
+            self._logits.add(logits)
+            if self.mirrored:
+                self._mirror_features.add(self._described(self.network, images.flip(-1))[0])
         self._colors.add(mean_lab(images))
         self._reduced.add(reduced(images))
-        self._looks.add(domain_features(images))
         self.count += len(images)
+        return maps
 
-    def patches(self, level: int, repeat: int) -> torch.Tensor:
-        """`(n, patches, channels, 7, 7)` of one draw."""
-        count = self.settings.patches
-        return self._levels[level].rows[:, repeat * count : (repeat + 1) * count]
+    def _described(
+        self, network: FeatureNetwork, images: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Features, logits and, of an `ImageFeatures`, maps."""
+        if isinstance(network, ImageFeatures):
+            return network.describe(images, remember=self.real)
+        return *inception_features([images], network), None
+
+    def patches(self, level: int) -> torch.Tensor:
+        """`(n, patches, channels, 7, 7)` of a level."""
+        return self._levels[level].rows
 
     @property
     def features(self) -> torch.Tensor:
@@ -163,23 +180,23 @@ class SetDescription:
         return self._reduced.rows
 
     @property
-    def looks(self) -> torch.Tensor:
-        """What a classifier of domains sees of them, `(n, features)`."""
-        return self._looks.rows
+    def examples(self) -> torch.Tensor:
+        """Features of the images and of their mirror images, where these are described: what the probe learns from."""
+        return torch.cat([self._features.rows, self._mirror_features.rows]) if self.mirrored else self._features.rows
 
 
 def compare_sets(
-    ours: SetDescription, target: SetDescription, counts: torch.Tensor, source: SetDescription | None = None
+    ours: SetDescription, target: SetDescription, counts: torch.Tensor, classifier: DomainClassifier | None = None
 ) -> tuple[dict[str, float | list[float]], dict[str, torch.Tensor]]:
     """The figures that compare a set with the target's real pictures.
 
-    What a set is too small for is left out: FID and KID need two pictures, and so does diversity.
+    What a set is too small for is left out: KID needs ten images, FD and diversity two.
 
     Args:
         ours: The set.
         target: The real pictures.
-        source: Real pictures of the other domain, to tell the two apart.
         counts (`torch.Tensor` of shape `(resamples, n)`): How often each picture of `ours` is in each resample.
+        classifier: Tells features of the other domain's real images from the target's.
 
     Returns:
         Figures by name, and what each of them is in the resamples.
@@ -189,10 +206,10 @@ def compare_sets(
     if ours.settings.swd:
         levels, resampled["swd"] = _swd(ours, target, counts)
         figures |= {"swd_levels": levels, "swd": sum(levels) / len(levels)}
-    if ours.network is not None and min(ours.count, target.count) >= 2:
-        inception, resampled_inception = _inception(ours, target, counts)
-        figures |= inception
-        resampled |= resampled_inception
+    if ours.network is not None:
+        of_features, resampled_of_features = _of_features(ours, target, counts)
+        figures |= of_features
+        resampled |= resampled_of_features
     mean = target.colors.mean(0)
     weights = counts / counts.sum(1, keepdim=True).clamp(min=1)
     figures["color_distance"] = color_difference(ours.colors.mean(0), mean).item()
@@ -200,52 +217,56 @@ def compare_sets(
     if min(ours.count, target.count) >= 2 and (whole := mean_pair_distance(target.reduced).item()) > 0:
         figures["diversity"] = mean_pair_distance(ours.reduced).item() / whole
         resampled["diversity"] = mean_pair_distance(ours.reduced, counts) / whole
-    if source is not None and source.looks.shape[1] == target.looks.shape[1]:
-        taken = (DomainClassifier.fitted(source.looks, target.looks)(ours.looks) > 0).float()
+    if classifier is not None:
+        taken = (classifier(ours.features) > 0).float()
         figures["taken_for_target"] = taken.mean().item()
         resampled["taken_for_target"] = weights.float() @ taken
     return figures, resampled
 
 
+def distance_name(network: FeatureNetwork) -> str:
+    """Return what the Fréchet distance of a network's features is called: `fid` is kept for Inception and files."""
+    return "fd" if isinstance(network, ImageFeatures) else "fid"
+
+
 def _swd(ours: SetDescription, target: SetDescription, counts: torch.Tensor) -> tuple[list[float], torch.Tensor]:
-    """The distance at each level, mean over draws; and the mean over levels in the resamples, of the first draw."""
+    """The distance at each level, and the mean over levels in the resamples."""
     settings = ours.settings
     levels, resampled = [], torch.zeros(len(counts))
     for level in range(settings.levels):
-        distances = []
-        for repeat in range(settings.repeats):
-            mine, its = ours.patches(level, repeat), target.patches(level, repeat).flatten(0, 1)
-            seed = settings.seed + repeat
-            distances.append(sliced_wasserstein(mine.flatten(0, 1), its, settings.projections, seed))
-            if repeat == 0 and len(counts):
-                resampled += resampled_sliced_wasserstein(mine, its, counts, seed=seed) / settings.levels
-        levels.append(sum(distances) / len(distances))
+        mine, its = ours.patches(level), target.patches(level).flatten(0, 1)
+        levels.append(sliced_wasserstein(mine.flatten(0, 1), its, settings.projections, settings.seed))
+        if len(counts):
+            resampled += resampled_sliced_wasserstein(mine, its, counts, seed=settings.seed) / settings.levels
     return levels, resampled
 
 
-def _inception(
+def _of_features(
     ours: SetDescription, target: SetDescription, counts: torch.Tensor
 ) -> tuple[dict[str, float | list[float]], dict[str, torch.Tensor]]:
     settings, features, real = ours.settings, ours.features, target.features
-    distance = fid(features, real)
-    kernel, kernel_std = kid(
-        features, real, settings.kid_subsets, kid_subset_size(ours.count, target.count), settings.seed
-    )
+    assert ours.network is not None
+    fewest, name = min(ours.count, target.count), distance_name(ours.network)
+    if fewest < 2:
+        return {}, {}
     score, score_std = inception_score(ours.logits, settings.splits, settings.seed)
+    distance = fid(features, real)
     figures: dict[str, float | list[float]] = {
-        "fid": distance,
-        "kid": kernel,
-        "kid_std": kernel_std,
+        name: distance,
         "inception_score": score,
         "inception_score_std": score_std,
         "gms": gms(distance, score),
     }
-    if not len(counts):
-        return figures, {}
-    resampled = {
-        "fid": resampled_fid(features, real, counts),
-        "kid": resampled_kid(features, real, counts),
-        "inception_score": resampled_inception_score(ours.logits, counts),
-    }
-    resampled["gms"] = (resampled["fid"].clamp(min=0) / resampled["inception_score"]).sqrt()
+    resampled = {"inception_score": resampled_inception_score(ours.logits, counts)} if len(counts) else {}
+    if len(counts) and ours.count <= _MOST_FOR_FD_SPREAD:
+        resampled[name] = resampled_fid(features, real, counts)
+        resampled["gms"] = (resampled[name].clamp(min=0) / resampled["inception_score"]).sqrt()
+    if fewest >= FEWEST_FOR_KID:
+        if isinstance(ours.network, ImageFeatures):
+            figures["kid"] = resampled_kid(features, real, torch.ones(1, ours.count)).item()
+        else:
+            size = kid_subset_size(ours.count, target.count)
+            figures["kid"], figures["kid_std"] = kid(features, real, settings.kid_subsets, size, settings.seed)
+        if len(counts):
+            resampled["kid"] = resampled_kid(features, real, counts)
     return figures, resampled

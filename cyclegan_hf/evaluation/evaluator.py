@@ -17,13 +17,14 @@ import torch
 from PIL import Image
 
 from cyclegan_hf.evaluation.describe import (
+    FEWEST_FOR_KID,
     SMALLEST,
     Rows,
     SetDescription,
     SetSettings,
     compare_sets,
+    distance_name,
     patches_of,
-    swd_repeats,
 )
 from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, spread
 from cyclegan_hf.evaluation.signs import SIGNS, measure, present
@@ -31,6 +32,8 @@ from cyclegan_hf.image_processor import ImageProcessor, Rounding
 from cyclegan_hf.metrics.artifacts import alike, same_channels
 from cyclegan_hf.metrics.color import color_difference, mean_lab
 from cyclegan_hf.metrics.discrimination import score_accuracy
+from cyclegan_hf.metrics.domain_classifier import DomainClassifier
+from cyclegan_hf.metrics.image_features import ImageFeatures, feature_distance
 from cyclegan_hf.metrics.inception import FeatureNetwork
 from cyclegan_hf.metrics.reconstruction import l1_distance, psnr
 from cyclegan_hf.metrics.resampling import bootstrap_counts, resampled_means
@@ -42,6 +45,8 @@ logger = logging.getLogger(__name__)
 DIRECTIONS = ("a2b", "b2a")
 LOOKED_AT = 16
 """Pictures on which signs of faults are looked for, evenly spread."""
+LEVELS_FROM = 48
+"""Real images of the target that the levels of tints and halos come from, evenly spread."""
 PairMeasure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Pictures and their translations, both `(B, 3, H, W)` in [0, 1] and of sizes that may differ, to a figure of each,
 `(B,)`."""
@@ -56,7 +61,7 @@ class Settings:
     """What is measured, and how.
 
     Attributes:
-        sets: How sets are compared; the repeats of SWD are set by the sizes of the sets.
+        sets: How sets are compared.
         batch_size: Pictures at a time.
         rounding: Of translations to 8 bits, before anything is measured.
         cycle: Translate back, and measure what comes of it.
@@ -100,7 +105,8 @@ class Evaluator:
     Args:
         pictures: Which.
         settings: How.
-        network: Feature network for FID, KID, IS and GMS; unset, these are left out.
+        network: Feature network for KID, FD (FID), IS, GMS, the domain probe and, if it is an `ImageFeatures`, the
+            content distance; unset, these are left out.
         pair_measures: Further figures of a picture and its translation by name, such as `lpips`.
         progress: Wraps a loop over batches: takes the iterator, its number of pictures and what is done.
         autocast: The arithmetic of the translations; figures are computed in float32 and above.
@@ -115,12 +121,8 @@ class Evaluator:
         progress: Callable[[Iterator[Any], int, str], Iterator[Any]] = lambda batches, total, what: batches,
         autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
     ) -> None:
-        sets = [*pictures.inputs.values(), *pictures.references.values()]
-        largest = max(len(one.files) for one in sets)
         self.pictures = pictures
-        self.settings = dataclasses.replace(
-            settings, sets=dataclasses.replace(settings.sets, repeats=swd_repeats(largest))
-        )
+        self.settings = settings
         self.network = network
         self.pair_measures = pair_measures or {}
         self.progress = progress
@@ -128,6 +130,7 @@ class Evaluator:
         self.directions = [way for way in DIRECTIONS if way[0] in pictures.inputs and way[2] in pictures.references]
         self.sizes: dict[str, tuple[int, int]] = {}
         self._targets: dict[str, SetDescription] = {}
+        self._classifiers: dict[str, DomainClassifier] = {}
         self._baselines: dict[str, dict[str, Scores]] = {}
         self._said: set[str] = set()
 
@@ -138,15 +141,27 @@ class Evaluator:
             if (reference := self._targets.get(way[2])) is None:
                 continue
             fewest = min(len(self.pictures.inputs[way[0]].files), reference.count)
-            if self.network is not None and fewest < 2:
-                said.append(f"{way}: FID and KID need 2 pictures of each kind, there is {fewest}: they are left out")
-            elif self.network is not None and fewest < (width := reference.features.shape[1]):
-                said.append(
-                    f"{way}: FID is biased upwards with {fewest} pictures, fewer than its {width} features: go by KID"
-                )
+            if self.network is not None:
+                said += self._said_of_few(way, fewest, reference.features.shape[1])
             if not self.pictures.independent.get(way[2], True):
                 said.append(f"{way}: there are no other pictures of the target than those to translate: no gap closed")
         return said
+
+    def _said_of_few(self, way: str, fewest: int, width: int) -> list[str]:
+        assert self.network is not None
+        distance = distance_name(self.network).upper()
+        if fewest < FEWEST_FOR_KID:
+            rest = f"{distance}, the domain probe, SWD" if fewest > 1 else "SSIM, edges, cycles and SWD"
+            left_out = "KID is" if fewest > 1 else f"KID (and {distance}, of 2) is"
+            return [
+                f"{way}: {left_out} left out: it needs {FEWEST_FOR_KID} images of each kind, there are {fewest}; "
+                f"{rest} are reported"
+            ]
+        if fewest < width:
+            return [
+                f"{way}: {distance} is biased upwards with {fewest} images, fewer than its {width} features: go by KID"
+            ]
+        return []
 
     def patches(self, files: PictureSet) -> int:
         """Patches a picture and level of a set, for SWD; the same before and after what cannot be read is met."""
@@ -202,32 +217,41 @@ class Evaluator:
         back = self.settings.cycle and getattr(pipeline, f"generator_{target}2{source}") is not None
         rows: defaultdict[str, Rows] = defaultdict(Rows)
         on_fake = Rows()
+        looked_at = {id(path) for path in spread(inputs.files, LOOKED_AT)} if self.settings.signs else set()
+        looks: list[tuple[torch.Tensor, ...]] = []
         for batch in self._batches(inputs, source, way):
             images = as_tensors([image for _, image in batch], _processor(pipeline, source))
             self.sizes[source] = (images.shape[-2], images.shape[-1])
             translations, cycles = self._translated(pipeline, [image for _, image in batch], way, back)
-            for name, values in (
-                self._pair_figures(images, translations) | self._cycle_figures(images, cycles)
-            ).items():
+            maps = described.add(translations)
+            pairs = self._pair_figures(images, translations) | self._cycle_figures(images, cycles)
+            if maps is not None and isinstance(self.network, ImageFeatures):
+                own = self.network.describe(images, remember=True).maps
+                pairs["content"] = feature_distance(own, maps)
+            for name, values in pairs.items():
                 rows[name].add(values)
+            looks += [
+                (images[index], translations[index], *(() if cycles is None else (cycles[index],)))
+                for index, (path, _) in enumerate(batch)
+                if id(path) in looked_at
+            ]
             if judge is not None:
                 on_fake.add(judge[0](translations))
             if keep is not None:
                 for index, (path, _) in enumerate(batch):
                     shown = {"input": images[index], "translation": translations[index]}
                     shown |= {"cycle": cycles[index]} if cycles is not None else {}
-                    keep(way, described.count + index, path, shown)
-            described.add(translations)
+                    keep(way, described.count - len(batch) + index, path, shown)
         result = Scores(pictures={name: found.rows for name, found in rows.items()})
         counts = bootstrap_counts(described.count, self.settings.sets.resamples, self.settings.sets.seed)
-        result.figures, result.resampled = compare_sets(described, reference, counts, self._other(pipeline, source))
+        result.figures, result.resampled = compare_sets(described, reference, counts, self._classifier(pipeline, way))
         for name, values in result.pictures.items():
             result.figures[name] = resampled_means(values, torch.ones(1, len(values))).item()
             result.resampled[name] = resampled_means(values, counts)
         self._at_home(pipeline, way, judge, on_fake, counts, result)
         _close_gap(result, baseline)
-        if self.settings.signs:
-            self._look(pipeline, way, result)
+        if looks:
+            self._look(pipeline, way, looks, result)
         result.figures = {name: value for name, value in result.figures.items() if _is_known(value)}
         return result
 
@@ -294,12 +318,16 @@ class Evaluator:
                 else torch.zeros(0)
             )
 
-    def _look(self, pipeline: Any, way: str, result: Scores) -> None:
-        files = spread(self.pictures.inputs[way[0]].files, LOOKED_AT)
-        images = torch.cat(
-            [as_tensors([self.pictures.read(path, way[0])], _processor(pipeline, way[0])) for path in files]
+    def _look(self, pipeline: Any, way: str, looks: list[tuple[torch.Tensor, ...]], result: Scores) -> None:
+        """Look for signs of faults in images, their translations and, where there are any, their cycles."""
+        images, translations, *cycles = (torch.stack(parts) for parts in zip(*looks, strict=True))
+        made = translations, cycles[0] if cycles else None
+        target = way[2]
+        real = spread(self.pictures.references[target].files, LEVELS_FROM)
+        levels = torch.cat(
+            [as_tensors([self.pictures.read(path, target)], _processor(pipeline, target)) for path in real]
         )
-        result.figures |= measure(pipeline, images, way, self.settings.batch_size)
+        result.figures |= measure(pipeline, images, way, self.settings.batch_size, made, levels)
         known = {name: value for name, value in result.figures.items() if isinstance(value, float)}
         result.signs = present(known, SIGNS)
 
@@ -322,13 +350,20 @@ class Evaluator:
 
     def _target(self, pipeline: Any, target: str) -> SetDescription:
         if target not in self._targets:
-            self._targets[target] = self._described(pipeline, self.pictures.references[target], target, "reference")
+            files = self.pictures.references[target]
+            self._targets[target] = self._described(pipeline, files, target, "reference", mirrored=True)
         return self._targets[target]
 
-    def _other(self, pipeline: Any, source: str) -> SetDescription | None:
-        """Real pictures of the domain that is translated from, other than those which are translated."""
+    def _classifier(self, pipeline: Any, way: str) -> DomainClassifier | None:
+        """Fitted to both domains' references, which must be other images than those that it is asked about."""
+        source, target = way[0], way[2]
         known = source in self.pictures.references and self.pictures.independent.get(source, True)
-        return self._target(pipeline, source) if known else None
+        if self.network is None or not known:
+            return None
+        if way not in self._classifiers:
+            both = (self._target(pipeline, domain).examples for domain in (source, target))
+            self._classifiers[way] = DomainClassifier.fitted(*both)
+        return self._classifiers[way]
 
     def _baseline(self, pipeline: Any, way: str) -> dict[str, Scores]:
         """Inputs as they are, and real pictures of the target, against the reference."""
@@ -343,18 +378,23 @@ class Evaluator:
                 # Inputs too in the target's channels and size: as if they were translations.
                 described = self._described(pipeline, files, target, f"{way} {name}")
                 counts = bootstrap_counts(described.count, self.settings.sets.resamples, its_seed)
-                figures, resampled = compare_sets(described, reference, counts, self._other(pipeline, source))
+                figures, resampled = compare_sets(described, reference, counts, self._classifier(pipeline, way))
                 if name == "untouched":
-                    figures |= {"edge_agreement": 1.0, "ssim": 1.0, "color_shift": 0.0}  # of a picture and itself
+                    # of an image and itself
+                    figures |= {"edge_agreement": 1.0, "ssim": 1.0, "color_shift": 0.0}
+                    figures |= {"content": 0.0} if isinstance(self.network, ImageFeatures) else {}
                 self._baselines[way][name] = Scores(figures, resampled)
         return self._baselines[way]
 
-    def _described(self, pipeline: Any, files: PictureSet, domain: str, what: str) -> SetDescription:
+    def _described(
+        self, pipeline: Any, files: PictureSet, domain: str, what: str, mirrored: bool = False
+    ) -> SetDescription:
         processor, described = _processor(pipeline, domain), None
         for batch in self._batches(files, domain, what):
             images = as_tensors([image for _, image in batch], processor)
             if described is None:
-                described = SetDescription(self._set_settings(images, files), self.network)
+                settings = self._set_settings(images, files)
+                described = SetDescription(settings, self.network, real=True, mirrored=mirrored)
                 self.sizes[domain] = (images.shape[-2], images.shape[-1])
             described.add(images)
         assert described is not None, "a set without pictures is refused"
@@ -383,15 +423,18 @@ def _processor(pipeline: Any, domain: str) -> ImageProcessor:
 
 
 def _close_gap(result: Scores, baseline: dict[str, Scores]) -> None:
-    """(untouched - translated) / (untouched - real), of SWD, where real pictures are closer than untouched ones."""
-    if not {"untouched", "real"} <= baseline.keys() or "swd" not in result.figures:
+    """(untouched - translated) / (untouched - real), of KID, where real images are closer than untouched ones."""
+    if not {"untouched", "real"} <= baseline.keys() or "kid" not in result.figures:
         return
     untouched, real = baseline["untouched"], baseline["real"]
-    whole = untouched.figures["swd"] - real.figures["swd"]
+    if not all("kid" in one.figures for one in (untouched, real)):
+        return
+    whole = untouched.figures["kid"] - real.figures["kid"]
     if whole > 0:
-        result.figures["gap_closed"] = (untouched.figures["swd"] - result.figures["swd"]) / whole
-        way = untouched.resampled["swd"] - result.resampled["swd"]
-        result.resampled["gap_closed"] = way / (untouched.resampled["swd"] - real.resampled["swd"])
+        result.figures["gap_closed"] = (untouched.figures["kid"] - result.figures["kid"]) / whole
+        if all("kid" in one.resampled for one in (result, untouched, real)):
+            way = untouched.resampled["kid"] - result.resampled["kid"]
+            result.resampled["gap_closed"] = way / (untouched.resampled["kid"] - real.resampled["kid"])
 
 
 def _is_known(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 
@@ -19,6 +20,7 @@ class Figure(NamedTuple):
         group: What it is about.
         meaning: One sentence on what it measures.
         per_picture: Whether each picture has one of its own.
+        scale: Factor of the values in tables; files hold the plain ones.
     """
 
     label: str
@@ -27,6 +29,7 @@ class Figure(NamedTuple):
     group: str
     meaning: str
     per_picture: bool = False
+    scale: float = 1.0
 
 
 TARGET, KEPT, BACK, GAME = "Like the target", "What is kept", "There and back", "The game"
@@ -37,22 +40,35 @@ FIGURES: dict[str, Figure] = {
         "higher",
         2,
         TARGET,
-        "Share of the way, in SWD, from leaving the pictures as they are (0) to real pictures of the target (1).",
+        "Share of the way, in KID, from leaving the images as they are (0) to real images of the target (1).",
     ),
-    "swd": Figure(
-        "SWD",
+    "kid": Figure(
+        "KID ×1000",
         "lower",
-        1,
+        2,
         TARGET,
-        "Sliced Wasserstein distance of 7×7 patches on a Laplacian pyramid to real pictures of the target, ×1000, "
-        "mean over levels.",
+        "Kernel distance of the feature network's features to the target's (cubic polynomial kernel, unbiased: it may "
+        "fall below 0), ×1000; `metrics.json` holds the plain value. Sound from 10 images on.",
+        scale=1000,
     ),
+    "taken_for_target": Figure(
+        "taken for the target",
+        "higher",
+        2,
+        TARGET,
+        "Share that a linear probe of the feature network's features, fitted to both domains' real images, takes for "
+        "the target.",
+    ),
+    "fd": Figure("FD", "lower", 2, TARGET, "Fréchet distance of the same features to the target's."),
     "fid": Figure("FID", "lower", 2, TARGET, "Fréchet distance of the feature network's features to the target's."),
-    "kid": Figure("KID", "lower", 5, TARGET, "Kernel distance of the same features; sound for few pictures too."),
     "inception_score": Figure(
-        "IS", "higher", 3, TARGET, "Inception score: each picture surely of one class, all of them of many classes."
+        "IS",
+        "higher",
+        3,
+        TARGET,
+        "Inception score by the feature network's classes: each image surely of one class, all of them of many.",
     ),
-    "gms": Figure("GMS", "lower", 3, TARGET, "sqrt(FID / IS)."),
+    "gms": Figure("GMS", "lower", 3, TARGET, "sqrt(FD / IS), of the feature network that the protocol names."),
     "color_distance": Figure(
         "colour to target", "lower", 2, TARGET, "ΔE*ab between the mean colours of the translations and of the target."
     ),
@@ -64,12 +80,22 @@ FIGURES: dict[str, Figure] = {
         "How much translations differ among themselves, as a multiple of real pictures of the target; far below 1 is "
         "mode collapse.",
     ),
-    "taken_for_target": Figure(
-        "taken for the target",
-        "higher",
-        2,
+    "swd": Figure(
+        "SWD",
+        "lower",
+        1,
         TARGET,
-        "Share that a small classifier, of both domains' real pictures, takes for the target by colours and textures.",
+        "A detail: sliced Wasserstein distance of 7×7 patches on a Laplacian pyramid to real images of the target, "
+        "×1000, mean over levels. A colour cast moves it as much as snow does.",
+    ),
+    "content": Figure(
+        "content distance",
+        "lower",
+        3,
+        KEPT,
+        "One minus the cosine of the feature network's maps at a sixteenth of the resolution, of an image and its "
+        "translation.",
+        True,
     ),
     "edge_agreement": Figure(
         "edges kept", "higher", 3, KEPT, "Correlation of the Sobel edges of a picture and its translation.", True
@@ -123,6 +149,19 @@ FIGURES: dict[str, Figure] = {
     "pattern": Figure(
         "pattern", "lower", 4, GAME, "Amplitude of the strongest pattern of 2 or 4 pixels: checkerboards."
     ),
+    "tinted_whites": Figure(
+        "tinted whites",
+        "lower",
+        3,
+        GAME,
+        "Share of the near-white, colourless pixels that stay light and are coloured afterwards.",
+    ),
+    "tinted_greys": Figure(
+        "tinted greys", "lower", 3, GAME, "The same of mid-grey pixels, such as rock and overcast sky."
+    ),
+    "halos": Figure(
+        "halos", "lower", 2, GAME, "Mean colour difference ΔE*ab between pixels along strong edges and around them."
+    ),
     "inverted_tiles": Figure("inverted tiles", "lower", 3, GAME, "Share of 16² tiles where light has turned dark."),
 }
 """In the order of tables. `metrics.json` holds further numbers: see `Scores` in `cyclegan_hf.evaluation.evaluator`."""
@@ -142,6 +181,19 @@ FURTHER: dict[str, Figure] = {
         KEPT,
         "Correlation of the brightness of a picture and its translation; below 0, light turns dark.",
     ),
+    **{
+        f"{name}_{kind}": Figure(f"{label} {kind}", "neither", 2, GAME, meaning)
+        for name, label in (
+            ("tinted_whites", "tinted whites'"),
+            ("tinted_greys", "tinted greys'"),
+            ("halos", "halos'"),
+        )
+        for kind, meaning in (
+            ("chroma", "Mean chroma of these pixels afterwards."),
+            ("level", "What real images of the target call for."),
+        )
+        if (name, kind) != ("halos", "chroma")
+    },
     "cycle_growth": Figure(
         "cycle growth",
         "near 1",
@@ -163,8 +215,17 @@ def as_text(name: str, value: float | None, spread: float | None = None) -> str:
     """A figure for people, with its spread where there is one."""
     if value is None:
         return "–"
-    digits = FIGURES[name].digits
-    return f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread is not None else "")
+    digits, scale = FIGURES[name].digits, FIGURES[name].scale
+    return f"{scale * value:.{digits}f}" + (f" ± {scale * spread:.{digits}f}" if spread is not None else "")
+
+
+def as_difference(name: str, value: float, interval: Sequence[float] | None = None) -> str:
+    """Return a difference of two figures for people, with its 95 % interval where there is one."""
+    digits, scale = FIGURES[name].digits, FIGURES[name].scale
+    text = f"{scale * value:+.{digits}f}"
+    if interval is not None:
+        text += f" [{scale * interval[0]:+.{digits}f}, {scale * interval[1]:+.{digits}f}]"
+    return text
 
 
 def is_better(name: str, one: float, other: float) -> bool:

@@ -1,4 +1,4 @@
-"""Feature networks for FID and its like: from a file, from this machine's cache, or fetched."""
+"""Feature networks for KID, FD and FID: installed with pip, from a file, from this machine's cache, or fetched."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import torch
 from tqdm import tqdm
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.feature_networks import VARIANTS, MissingPackageError
+from cyclegan_hf.metrics.image_features import ImageFeatures, load_image_features
 from cyclegan_hf.metrics.inception import FeatureNetwork, load_feature_network
 from cyclegan_hf.metrics.weights import file_hash
 
@@ -26,26 +28,49 @@ URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 _CACHED_AS = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
 _SECONDS = 20  # without a byte
+DEFAULT_NETWORK = "efficientnet-lite2"
+"""Discriminators train against EfficientNet-Lite0, so the figures use another network."""
+_WITHOUT = "SWD, SSIM, edges, colours and cycles are reported"
 _WAYS_OUT = "give their file with `--inception FILE`, or go without with `--inception none`"
 
 
-def find_network(inception: str) -> tuple[FeatureNetwork | None, dict[str, str] | None]:
-    """The feature network that `--inception` means.
+def find_network(
+    name: str = DEFAULT_NETWORK, inception: str | None = None
+) -> tuple[FeatureNetwork | None, dict[str, str] | None]:
+    """Return the feature network that `--feature-network` and `--inception` mean.
 
     Args:
-        inception: A file (see `load_feature_network`); `"none"`; or `"auto"`, the published weights of FID's Inception
-            from torch's cache, or else fetched into it. Where neither can be had, a warning says so.
+        name: A name in `cyclegan_hf.feature_networks.VARIANTS`; a file (see `load_feature_network`); or `"none"`.
+        inception: FID's Inception instead: a file with its published weights, or `"auto"`, the same from torch's
+            cache, or else fetched into it. `None` and `"none"` leave it to `name`.
 
     Returns:
-        The network, and its name and hash for the protocol; twice `None` without one.
+        The network, and its name and hash for the protocol; twice `None` without one. A warning says so where a
+        package or the published weights can't be had.
 
     Raises:
-        ValueError: If the file cannot be used.
+        ValueError: If the file can't be used, or is not the one that its package published.
     """
-    if inception == "none":
+    if inception not in (None, "none"):
+        return _inception_weights() if inception == "auto" else _of_file(str(inception))
+    if name == "none":
         return None, None
-    if inception != "auto":
-        return load_feature_network(inception), {"name": Path(inception).name, "sha256": file_hash(inception)}
+    if name not in VARIANTS:
+        return _of_file(name)
+    try:
+        return load_image_features(name), {"name": name, "sha256": VARIANTS[name].sha256}
+    except MissingPackageError as error:
+        logger.warning("No KID, FD, GMS, domain probe and content distance: %s %s.", error, _WITHOUT)
+        return None, None
+
+
+def _of_file(path: str) -> tuple[FeatureNetwork, dict[str, str]]:
+    if not Path(path).is_file():
+        raise ValueError(f"A feature network must be {', '.join(VARIANTS)}, none or a file, got {path}: found none.")
+    return load_feature_network(path), {"name": Path(path).name, "sha256": file_hash(path)}
+
+
+def _inception_weights() -> tuple[FeatureNetwork | None, dict[str, str] | None]:
     try:
         path = published_weights()
     except OSError as error:
@@ -88,6 +113,8 @@ def on_device(measured: Any, device: torch.device | str) -> Any:
     """A network, or a measure of pairs, that takes and gives tensors on the CPU and computes on a device."""
     if isinstance(measured, torch.nn.Module):
         measured = measured.to(device)
+    if isinstance(measured, ImageFeatures):
+        return measured
 
     def there(*images: torch.Tensor) -> Any:
         found = measured(*(image.to(device) for image in images))

@@ -9,12 +9,15 @@ from typing import Any
 
 from cyclegan_hf.evaluation.charts import chart
 from cyclegan_hf.evaluation.comparison import REAL, UNTOUCHED
-from cyclegan_hf.evaluation.figures import ARROWS, FIGURES, SPREADS, as_text
+from cyclegan_hf.evaluation.figures import ARROWS, FIGURES, SPREADS, as_difference, as_text
 from cyclegan_hf.evaluation.run_logs import RunLogs
 from cyclegan_hf.evaluation.tables import cell, in_words, names_there, protocol_line, title, words_below
 
 
-_KEY_FIGURES = ("gap_closed", "gms", "kid", "swd", "edge_agreement", "ssim", "cycle_psnr", "diversity", "accuracy")
+_KEY_FIGURES = (
+    *("gap_closed", "kid", "taken_for_target", "content", "gms", "edge_agreement", "ssim", "cycle_psnr", "diversity"),
+    "accuracy",
+)
 _MOST_KEYS = 4
 
 
@@ -127,17 +130,17 @@ def _card(document: dict[str, Any], way: str) -> str:
     parts = [f'<div class="card"><h3>{escape(title(document["protocol"], way))}</h3>']
     if "gap_closed" in figures and {UNTOUCHED, REAL} <= baselines.keys():
         share = min(1.0, max(0.0, figures["gap_closed"])) * 100
-        ends = [baselines[name]["figures"]["swd"] for name in (UNTOUCHED, REAL)]
+        ends = [as_text("kid", baselines[name]["figures"].get("kid")) for name in (UNTOUCHED, REAL)]
         parts.append(
             f'<div class="gap" role="img" aria-label="{figures["gap_closed"]:.0%} of the way from untouched pictures '
             f'to real ones of the target"><div class="track"><div class="done" style="width:{share:.1f}%"></div>'
             f'<div class="mark" style="left:{share:.1f}%"></div></div><div class="ends">'
-            f"<span>untouched<br>SWD {ends[0]:.1f}</span><span>real pictures<br>SWD {ends[1]:.1f}</span></div></div>"
+            f"<span>untouched<br>KID ×1000: {ends[0]}</span><span>real images<br>{ends[1]}</span></div></div>"
         )
     keys = [name for name in _KEY_FIGURES if name in figures][:_MOST_KEYS]
     parts.append('<dl class="key">')
     for name in keys:
-        spread = figures.get(SPREADS[name]) if name in SPREADS else spreads.get(name)
+        spread = figures.get(SPREADS.get(name, ""), spreads.get(name))
         small = "" if spread is None else f"<small>± {as_text(name, spread)}</small>"
         parts.append(
             f'<div><dt title="{escape(FIGURES[name].meaning, quote=True)}">{escape(FIGURES[name].label)}</dt>'
@@ -206,9 +209,9 @@ def _comparison(part: dict[str, Any], links: dict[str, str]) -> str:
             lines.append(
                 f"<tr{sure}><td>{escape(FIGURES[name].label)}</td>"
                 f"<td>{escape(entry['one'])} − {escape(entry['other'])}</td>"
-                f"<td>{entry['difference']:+.{FIGURES[name].digits}f}</td><td>{p}</td></tr>"
+                f"<td>{as_difference(name, entry['difference'], entry.get('interval'))}</td><td>{p}</td></tr>"
             )
-    heads = "<thead><tr><th></th><th>difference</th><th>value</th><th>p</th></tr></thead>"
+    heads = "<thead><tr><th></th><th>difference</th><th>value [95 %]</th><th>p</th></tr></thead>"
     differences = _SCROLL.format(f"{heads}<tbody>{''.join(lines)}</tbody>")
     return (
         f"{_figure_table(columns, names)}<p></p>{differences}"

@@ -14,6 +14,7 @@ from PIL import Image
 
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.picture_files import READABLE, visible_files
+from cyclegan_hf.validation_split import validation_places
 
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,11 @@ class Pictures:
 
 
 def find_pictures(
-    data: str | Path, domain_names: dict[str, str], reference: str | Path | None = None, limit: int | None = None
+    data: str | Path,
+    domain_names: dict[str, str],
+    reference: str | Path | None = None,
+    limit: int | None = None,
+    split: str = "test",
 ) -> tuple[dict[str, list[Path]], dict[str, list[Path]], dict[str, bool]]:
     """The files to translate and those to compare with.
 
@@ -95,6 +100,8 @@ def find_pictures(
         reference: Another folder to compare with, laid out likewise; by default the training pictures in `data`, and
             where there are none, the very pictures of the target domain.
         limit: Most pictures of each set, evenly spread by name.
+        split: `"test"`, or `"validation"`: a fifth of the training images of `data`, drawn by a hash of their names
+            as training holds them out, are translated and compared with the rest.
 
     Returns:
         By domain: the inputs, the references, and whether these are other pictures than the inputs of that domain. A
@@ -103,6 +110,8 @@ def find_pictures(
     Raises:
         ValueError: If there are no such folders.
     """
+    if split == "validation":
+        return _validation_pictures(Path(data), domain_names, limit)
     inputs = pictures_by_domain(Path(data), ("test", ""), domain_names)
     if not inputs:
         raise ValueError(f"{data}: expected a folder with testA and testB (or A and B), found {_listing(Path(data))}")
@@ -124,6 +133,27 @@ def find_pictures(
             {key: spread(files, limit) for key, files in sets.items()} for sets in (inputs, references)
         )
     return inputs, references, independent
+
+
+def _validation_pictures(
+    data: Path, domain_names: dict[str, str], limit: int | None
+) -> tuple[dict[str, list[Path]], dict[str, list[Path]], dict[str, bool]]:
+    folders = _domain_folders(data, ("train",), domain_names)
+    if not folders:
+        raise ValueError(f"{data}: expected a folder with trainA and trainB for a validation split, found none")
+    inputs, references = {}, {}
+    for domain, root in folders.items():
+        files = pictures_in(root)
+        held_out = set(validation_places([file.relative_to(root).as_posix() for file in files]))
+        if len(held_out) == len(files):
+            raise ValueError(f"{root}: expected at least 2 images for a validation split, got {len(files)}")
+        inputs[domain] = [file for place, file in enumerate(files) if place in held_out]
+        references[domain] = [file for place, file in enumerate(files) if place not in held_out]
+    if limit is not None:
+        inputs, references = (
+            {key: spread(files, limit) for key, files in sets.items()} for sets in (inputs, references)
+        )
+    return inputs, references, dict.fromkeys(inputs, True)
 
 
 def spread(files: Sequence[T], count: int) -> list[T]:
@@ -168,6 +198,18 @@ def fitted_reader(files: dict[str, list[Path]], size: int | None, common: bool) 
 _RESIZED = "bicubic with antialiasing (Pillow) to 8 bits, middle square"
 
 
+def content_hashes(files: Sequence[Any]) -> list[str]:
+    """Return a short hash of each file's content; the arguments of `fingerprint`."""
+    return [_digest(file).hex()[:12] for file in files]
+
+
+def overlap(files: Sequence[Any], hashes: Sequence[str]) -> int:
+    """Return how many of the files are among those with these hashes: of each file, or of a whole set."""
+    if fingerprint(files) in hashes:
+        return len(files)
+    return len(set(content_hashes(files)) & set(hashes))
+
+
 def fingerprint(files: Sequence[Any]) -> str:
     """A hash of the files' content, in their order: the same pictures in another folder have the same.
 
@@ -176,9 +218,12 @@ def fingerprint(files: Sequence[Any]) -> str:
     """
     digest = hashlib.sha256()
     for file in files:
-        content = file.read_bytes() if isinstance(file, Path) else file.content()
-        digest.update(hashlib.sha256(content).digest())
+        digest.update(_digest(file))
     return digest.hexdigest()[:16]
+
+
+def _digest(file: Any) -> bytes:
+    return hashlib.sha256(file.read_bytes() if isinstance(file, Path) else file.content()).digest()
 
 
 def _fitting(sizes: dict[str, tuple[int, int]]) -> Reader:
@@ -222,6 +267,11 @@ def pictures_by_domain(root: Path, splits: tuple[str, ...], domain_names: dict[s
     Raises:
         ValueError: If the folder of a domain holds no pictures.
     """
+    folders = _domain_folders(root, splits, domain_names)
+    return {domain: pictures_in(folder) for domain, folder in folders.items()}
+
+
+def _domain_folders(root: Path, splits: tuple[str, ...], domain_names: dict[str, str]) -> dict[str, Path]:
     for split in splits:
         for letters in ({domain: domain.upper() for domain in DOMAINS}, domain_names):
             forms = ("{split}{letter}", "{split}/{letter}") if split else ("{letter}",)
@@ -229,7 +279,7 @@ def pictures_by_domain(root: Path, splits: tuple[str, ...], domain_names: dict[s
                 folders = {domain: root / form.format(split=split, letter=name) for domain, name in letters.items()}
                 there = {domain: folder for domain, folder in folders.items() if folder.is_dir()}
                 if there:
-                    return {domain: pictures_in(folder) for domain, folder in there.items()}
+                    return there
     return {}
 
 

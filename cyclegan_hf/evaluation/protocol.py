@@ -11,10 +11,11 @@ import torch
 from cyclegan_hf import __version__
 from cyclegan_hf.evaluation.evaluator import LOOKED_AT, Evaluator
 from cyclegan_hf.evaluation.pictures import fingerprint
+from cyclegan_hf.metrics.image_features import ImageFeatures
 from cyclegan_hf.metrics.inception import inception_score_splits, kid_subset_size
 
 
-SUBJECT = ("model", "software", "selection", "metric", "split", "reference_split")
+SUBJECT = ("model", "software", "selection", "metric", "split", "reference_split", "tried")
 """Parts of a protocol that may differ between reports that are compared: they are what is compared, or told apart."""
 
 
@@ -57,20 +58,23 @@ def protocol_of(
             "patch": 7,
             "patches": sets.patches,
             "projections": sets.projections,
-            "repeats": sets.repeats,
         },
         "signs_on": LOOKED_AT if evaluator.settings.signs else 0,
         "bootstrap": {"resamples": sets.resamples, "over": "pictures", "spread": "half of the central 68 %"},
         "feature_network": network,
     }
     if network is not None:
-        protocol["kid"] = {
-            "subsets": sets.kid_subsets,
-            "subset_size": {
-                way: kid_subset_size(len(pictures.inputs[way[0]].files), len(pictures.references[way[2]].files))
-                for way in evaluator.directions
-            },
-        }
+        protocol["kid"] = (
+            {"estimator": "unbiased, all images at once"}
+            if isinstance(evaluator.network, ImageFeatures)
+            else {
+                "subsets": sets.kid_subsets,
+                "subset_size": {
+                    way: kid_subset_size(len(pictures.inputs[way[0]].files), len(pictures.references[way[2]].files))
+                    for way in evaluator.directions
+                },
+            }
+        )
         protocol["inception_score"] = {
             "splits": {
                 way: inception_score_splits(len(pictures.inputs[way[0]].files), sets.splits)

@@ -48,7 +48,7 @@ def document(
         baselines: Of each direction, of untouched inputs and of real pictures of the target.
         warnings: What is to be known of the figures.
     """
-    names = [name for name in ("swd", "gms") if all(name in one.figures for one in scores.values())]
+    names = [name for name in ("kid", "swd", "gms") if all(name in one.figures for one in scores.values())]
     mean = {name: sum(one.figures[name] for one in scores.values()) / len(scores) for name in names}
     there = {way: baselines.get(way, {}) for way in scores}
     return {

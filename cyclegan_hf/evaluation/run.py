@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
@@ -18,8 +18,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from cyclegan_hf.evaluation.describe import SetSettings
 from cyclegan_hf.evaluation.evaluator import Evaluator, PairMeasure, Settings
 from cyclegan_hf.evaluation.gallery import Gallery
-from cyclegan_hf.evaluation.networks import find_network, on_device
-from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, find_pictures, fitted_reader
+from cyclegan_hf.evaluation.networks import DEFAULT_NETWORK, find_network, on_device
+from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, find_pictures, fitted_reader, overlap
 from cyclegan_hf.evaluation.protocol import precision_of, protocol_of
 from cyclegan_hf.evaluation.report import (
     check_output,
@@ -42,6 +42,8 @@ from cyclegan_hf.pipelines.storage import whole_folder
 
 logger = logging.getLogger(__name__)
 
+Split = Literal["test", "validation"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -55,10 +57,13 @@ class Task:
     revision: str | None = None
     subfolder: str | None = None
     directions: tuple[str, ...] = ("a2b", "b2a")
+    split: Split = "test"
+    tried: int | None = None
     limit: int | None = None
     image_size: int | None = None
     rounding: Rounding = "nearest"
-    inception: str = "auto"
+    feature_network: str = DEFAULT_NETWORK
+    inception: str | None = None
     lpips: Path | None = None
     dino: Path | None = None
     resamples: int = 500
@@ -85,7 +90,7 @@ def run(task: Task) -> tuple[str, int]:
     model_names = _unique(alike_names)
     if several:
         subject = _load(task, task.models[0])
-    network, facts = find_network(task.inception)
+    network, facts = find_network(task.feature_network, task.inception)
     measures, extras = _pair_measures(task)
     names = {domain: subject.pipeline.config[f"domain_{domain}"] for domain in ("a", "b")}
     pictures = _pictures(task, names, subject.pipeline)
@@ -115,8 +120,11 @@ def run(task: Task) -> tuple[str, int]:
             known = subject.facts | {"name": name}
             computed = {"device": torch.device(task.device).type, "precision": precision_of(subject.pipeline)}
             protocol = protocol_of(evaluator, facts, extras, known, computed) | {"domains": names}
+            chosen = _chosen_by(pictures, subject)
+            protocol |= {"split": "selection" if chosen else task.split}
+            protocol |= {"tried": task.tried} if task.tried is not None else {}
             baselines = evaluator.baselines(subject.pipeline)
-            reports[name] = document(protocol, scores, baselines, evaluator.warnings())
+            reports[name] = document(protocol, scores, baselines, [*chosen, *evaluator.warnings()])
             write_report(own, reports[name], gallery, read_logs(subject.folder))
             galleries[name] = (place, gallery)
         if several:
@@ -125,6 +133,20 @@ def run(task: Task) -> tuple[str, int]:
             text = report_markdown(next(iter(reports.values())))
     left_out = {path for one in _all_sets(pictures) for path in one.left_out}
     return text, len(left_out)
+
+
+def _chosen_by(pictures: Pictures, subject: Subject) -> list[str]:
+    """Say which images the weights were chosen by: figures of these are no test figures, whatever their folder."""
+    said = []
+    for domain, files in pictures.inputs.items():
+        if count := overlap(files.files, subject.selected_on.get(domain, [])):
+            said.append(
+                f"{count} of the {len(files.files)} images of {domain} chose these weights: the figures are not test "
+                "figures; measure on images that took no part"
+            )
+    for line in said:
+        logger.warning("%s", line)
+    return said
 
 
 def compare_reports(folders: list[Path], output: Path) -> str:
@@ -172,7 +194,7 @@ def _checked(task: Task) -> tuple[Subject, list[str]]:
 
 
 def _pictures(task: Task, names: dict[str, str], pipeline: Any) -> Pictures:
-    inputs, references, independent = find_pictures(task.data, names, task.reference, task.limit)
+    inputs, references, independent = find_pictures(task.data, names, task.reference, task.limit, task.split)
     files = {
         domain: [*inputs.get(domain, []), *references.get(domain, [])]
         for domain in dict.fromkeys([*inputs, *references])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from cyclegan_hf.metrics.artifacts import NOISE, change, luma_agreement, noise_gain, regular_pattern
+from cyclegan_hf.metrics.tints import tints
 
 
 class Sign(NamedTuple):
@@ -63,6 +64,27 @@ SIGNS = {
         "a regular pattern of 2 or 4 pixels ({pattern:.4f} of 1, {pattern_ratio:.0f} times its surroundings): "
         "checkerboard; `generator.upsample_type: resize_conv` has none",
     ),
+    # The levels are those of real images of the target. On 24 + 24 training photos the weights bundled in November
+    # 2026 gave summers with 0.24 of the whites tinted (chroma 12) and halos of 8.2 at a level of 4.9, to the eye neon
+    # and yellow rims; their winters 0.001 and 5.7, which look clean.
+    "tinted_whites": Sign(
+        ("tinted_whites", "tinted_whites_chroma", "tinted_whites_level"),
+        lambda m: m["tinted_whites"] > m["tinted_whites_level"] + 0.05,
+        "whites are tinted: {tinted_whites:.0%} of the pixels that were near-white and colourless are coloured "
+        "afterwards (mean chroma {tinted_whites_chroma:.0f}), real images call for {tinted_whites_level:.0%}",
+    ),
+    "tinted_greys": Sign(
+        ("tinted_greys", "tinted_greys_chroma", "tinted_greys_level"),
+        lambda m: m["tinted_greys"] > m["tinted_greys_level"] + 0.05,
+        "greys are tinted: {tinted_greys:.0%} of the pixels that were mid-grey are coloured afterwards (mean chroma "
+        "{tinted_greys_chroma:.0f}), real images call for {tinted_greys_level:.0%}",
+    ),
+    "halos": Sign(
+        ("halos", "halos_level"),
+        lambda m: m["halos"] > 1.3 * m["halos_level"],
+        "coloured halos: along strong edges the colour differs by {halos:.1f} from its surroundings, by "
+        "{halos_level:.1f} in real images",
+    ),
     # Identical sets have 1; sets of real pictures of one domain 0.8 to 1.2 (25 to 200 photos and faces at 128²).
     "collapse": Sign(
         ("diversity",),
@@ -83,30 +105,43 @@ def present(measures: dict[str, float], signs: dict[str, Sign]) -> dict[str, str
 
 
 @torch.no_grad()
-def measure(pipeline: Any, images: torch.Tensor, direction: str, batch_size: int | None = None) -> dict[str, float]:
-    """What the signs look at, for one direction; of a pipeline without a way back, what it can do without.
+def measure(
+    pipeline: Any,
+    images: torch.Tensor,
+    direction: str,
+    batch_size: int | None = None,
+    made: tuple[torch.Tensor, torch.Tensor | None] | None = None,
+    real: torch.Tensor | None = None,
+) -> dict[str, float]:
+    """Measure what the signs look at, for one direction; of a pipeline without a way back, what needs none.
 
     Args:
         pipeline: The `CycleGANPipeline`.
-        images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures in [0, 1].
+        images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Images in [0, 1].
         direction: `"a2b"` or `"b2a"`.
-        batch_size: Pictures at a time; unset, all of them.
+        batch_size: Images at a time; unset, all of them.
+        made: The translations and, where there is a way back, the cycles, if they are known already.
+        real (`torch.Tensor` of shape `(n, channels, any, any)`): Real images of the target, for tints and halos.
     """
     back = "b2a" if direction == "a2b" else "a2b"
     there_and_back = getattr(pipeline, f"generator_{back}") is not None
     settings: dict[str, Any] = {"batch_size": batch_size or len(images), "output_type": "pt"}
     pipeline.set_progress_bar_config(disable=True)
     measures: dict[str, float] = {}
-    with torch.compiler.set_stance("force_eager"):  # few pictures: not worth compiling for
-        both = pipeline(images, direction=direction, return_cycle=there_and_back, **settings)
-        translations = torch.stack(both.images)
-        if there_and_back:
+    with torch.compiler.set_stance("force_eager"):  # few images: not worth compiling for
+        if made is None:
+            both = pipeline(images, direction=direction, return_cycle=there_and_back, **settings)
+            made = torch.stack(both.images), torch.stack(both.cycles) if there_and_back else None
+        translations, cycles = made
+        if cycles is not None:
             noise = NOISE * torch.randn(translations.shape, generator=torch.Generator().manual_seed(0))
             disturbed = pipeline((translations + noise).clamp(0, 1), direction=back, **settings).images
-            gain, growth = noise_gain(images, torch.stack(both.cycles), torch.stack(disturbed), noise)
+            gain, growth = noise_gain(images, cycles, torch.stack(disturbed), noise)
             measures |= {"noise_gain": gain, "cycle_growth": growth}
     correlation, inverted = luma_agreement(images, translations)
     pattern, ratio = regular_pattern(images, translations)
+    if real is not None:
+        measures |= tints(images, translations, real)
     return measures | {
         "change": change(images, translations),
         "luma_correlation": correlation,

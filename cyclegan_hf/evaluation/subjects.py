@@ -48,6 +48,7 @@ class Subject:
         judges: By domain, its discriminator and the adversarial loss that it was trained with.
         facts: What is known of the weights, for the protocol.
         folder: Where it lies, of the Hub in its cache; logs of its training are looked for around it.
+        selected_on: By domain, the hashes of the images that the weights were chosen by, if they were.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Subject:
     judges: dict[str, tuple[Judge, str]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    selected_on: dict[str, list[str]] = field(default_factory=dict)
 
 
 def load_subject(
@@ -105,15 +107,30 @@ def load_subject(
         records = _hub_records(str(model), facts["commit"], subfolder)
     else:
         records = [folder / name for name in _RECORDS] if state is None else [state / "run.json"]
-    for file in records:
+    selected_on: dict[str, list[str]] = {}
+    for file in dict.fromkeys([*records, folder / "metrics.json"]):
         known = read_json(file) if file.is_file() else {}
+        selected_on = selected_on or _selected_on(known)
+        if file not in records:
+            continue
         facts |= {key: known[key] for key in ("step", "epoch") if key in known and key not in facts}
     facts["sha256"] = _raw_hashes(pipeline, state) if weights == "raw" and state is not None else weight_hashes(folder)
     pipeline.to(device)
     if fast:
         pipeline.optimize()
     judges = _judges(pipeline, state, recipe, device) if state is not None else {}
-    return Subject(name, pipeline, judges, facts, folder)
+    return Subject(name, pipeline, judges, facts, folder, selected_on)
+
+
+def _selected_on(known: dict[str, Any]) -> dict[str, list[str]]:
+    """The images that chose a run's best weights, by its `metrics.json`; of an older one the hash of each set."""
+    if isinstance(found := known.get("selected_on"), dict):
+        return {domain: list(found[domain]) for domain in ("a", "b") if domain in found}
+    protocol = known.get("protocol", {})
+    if not str(protocol.get("selection", "")).startswith("the best"):
+        return {}
+    pictures = protocol.get("pictures", {})
+    return {domain: [entry["fingerprint"]] for domain, entry in pictures.items() if "fingerprint" in entry}
 
 
 def _commit(folder: Path, subfolder: str | None) -> str:

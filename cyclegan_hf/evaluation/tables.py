@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cyclegan_hf.evaluation.comparison import REAL, UNTOUCHED
-from cyclegan_hf.evaluation.figures import ARROWS, FIGURES, SPREADS, as_text
+from cyclegan_hf.evaluation.figures import ARROWS, FIGURES, SPREADS, as_difference, as_text
 
 
 BEST_WORDS = {"lower": "lower is better", "higher": "higher is better", "neither": "says how much, not how well"}
@@ -24,7 +24,7 @@ def names_there(*figures: dict[str, Any]) -> list[str]:
 def cell(name: str, row: dict[str, Any]) -> str:
     """A row's figure for people; `row` has `figures` and `spread`."""
     figures, spreads = row["figures"], row["spread"]
-    spread = figures.get(SPREADS[name]) if name in SPREADS else spreads.get(name)
+    spread = figures.get(SPREADS.get(name, ""), spreads.get(name))
     return as_text(name, figures.get(name), spread)
 
 
@@ -67,17 +67,24 @@ def report_markdown(document: dict[str, Any]) -> str:
 
 
 def words_below(document: dict[str, Any], way: str) -> str:
-    """What a table does not hold: SWD by level, and what chance can explain."""
+    """What a table does not hold: what chance can explain, and SWD by level."""
     words = []
-    if levels := document[way].get("swd_levels"):
-        words.append(f"SWD by level, fine to coarse: {', '.join(f'{one:.1f}' for one in levels)}.")
     changes = [
-        f"{FIGURES[name].label} {entry['difference']:+.{FIGURES[name].digits}f} (p {entry['p']:.3f})"
+        f"{FIGURES[name].label} {as_difference(name, entry['difference'], entry.get('interval'))}"
         for name, entry in document.get("against_untouched", {}).get(way, {}).items()
         if entry["p"] is not None
     ]
     if changes:
-        words.append(f"Against the inputs themselves, by a paired bootstrap: {', '.join(changes)}.")
+        words.append(f"Minus the untouched inputs' [95 %, paired bootstrap]: {', '.join(changes)}.")
+    tints = [
+        f"{FIGURES[name].label} {as_text(name, document[way][f'{name}_level'])}"
+        for name in ("tinted_whites", "tinted_greys", "halos")
+        if f"{name}_level" in document[way]
+    ]
+    if tints:
+        words.append(f"Level of real images of the target: {', '.join(tints)}.")
+    if levels := document[way].get("swd_levels"):
+        words.append(f"SWD by level, fine to coarse: {', '.join(f'{one:.1f}' for one in levels)}.")
     return " ".join(words)
 
 
@@ -96,11 +103,11 @@ def comparison_markdown(result: dict[str, Any]) -> str:
         heads = [f"{FIGURES[name].label} {ARROWS[FIGURES[name].better]}" for name in names]
         lines += [f"| | {' | '.join(heads)} |", "|---" * (len(names) + 1) + "|"]
         lines += [f"| {row['name']} | {' | '.join(cell(name, row) for name in names)} |" for row in rows]
-        lines += ["", "| difference | figure | value | p |", "|---|---|---|---|"]
+        lines += ["", "| difference | figure | value [95 %] | p |", "|---|---|---|---|"]
         for name, entries in result[way]["differences"].items():
             for entry in entries:
                 p = "–" if entry["p"] is None else f"{entry['p']:.3f}"
-                value = f"{entry['difference']:+.{FIGURES[name].digits}f}"
+                value = as_difference(name, entry["difference"], entry.get("interval"))
                 lines.append(f"| {entry['one']} − {entry['other']} | {FIGURES[name].label} | {value} | {p} |")
         lines.append("")
     lines += [
@@ -120,9 +127,12 @@ def protocol_line(protocol: dict[str, Any]) -> str:
     thinned = ", ".join(f"{name} {count}" for name, count in swd.get("patches_of_large_sets", {}).items())
     patches = f"{swd['patches']} patches of 7×7 a picture{f' ({thinned})' if thinned else ''}"
     features = f"features of {network['name']} ({network['sha256'][:8]})" if network else "no feature network"
+    kinds = {"test": "Test images", "validation": "Validation images", "selection": "Images that chose the weights"}
+    kind = kinds.get(protocol.get("split", ""), "Images")
+    tried = f" {protocol['tried']} things were tried before on validation images." if protocol.get("tried") else ""
     return (
-        f"Pictures: {counts}; compared with {references}; {' and '.join(sizes)} ({protocol['resize']}); 8 bits, "
+        f"{kind}: {counts}; compared with {references}; {' and '.join(sizes)} ({protocol['resize']}); 8 bits, "
         f"{protocol['rounding']}. SWD: {swd['levels']} levels, {patches}, "
-        f"{swd['projections']} projections, mean of {swd['repeats']} draws. Seed {protocol['seed']}; ± is half of the "
-        f"central 68 % of {protocol['bootstrap']['resamples']} bootstrap resamples of the pictures; {features}."
+        f"{swd['projections']} projections. Seed {protocol['seed']}; ± is half of the "
+        f"central 68 % of {protocol['bootstrap']['resamples']} bootstrap resamples of the pictures; {features}.{tried}"
     )

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from cyclegan_hf.metrics.inception_network import InceptionV3, Unit
+from cyclegan_hf.metrics.inception_resampling import resampled_fid
 from cyclegan_hf.metrics.weights import read_weights
 
 
@@ -79,7 +80,10 @@ def inception_features(batches: Iterable[torch.Tensor], network: FeatureNetwork)
 
 
 def fid(features: torch.Tensor, target: torch.Tensor) -> float:
-    """Fréchet Inception distance of two sets of features, by torchmetrics in double precision; lower is better.
+    """Fréchet distance of two sets of features in double precision; lower is better. Of Inception's, it is FID.
+
+    By torchmetrics, or of fewer images than features by the smaller matrix of `resampled_fid`: the same in a
+    hundredth of the time.
 
     Args:
         features (`torch.Tensor` of shape `(n, features)`): One set, of at least 2 pictures.
@@ -92,6 +96,8 @@ def fid(features: torch.Tensor, target: torch.Tensor) -> float:
 
     if min(len(features), len(target)) < 2:
         raise ValueError(f"FID needs at least 2 pictures in each set, got {len(features)} and {len(target)}.")
+    if len(features) * len(target) <= features.shape[1] ** 2:
+        return max(0.0, resampled_fid(features, target, torch.ones(1, len(features))).item())
     metric = FrechetInceptionDistance(feature=_Given(features.shape[1]), normalize=True).set_dtype(torch.float64)
     metric.update(target.double(), real=True)
     metric.update(features.double(), real=False)

@@ -37,6 +37,18 @@ def resampled_means(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     return weights @ values[known].double() / weights.sum(1)
 
 
+def central_interval(samples: torch.Tensor, share: float = 0.95) -> tuple[float, float]:
+    """Return the percentile bootstrap's interval: the quantiles that leave half of the rest on either side.
+
+    Args:
+        samples (`torch.Tensor` of shape `(resamples,)`): A figure, or a difference of two, in each resample.
+        share: How much of the resamples lies inside.
+    """
+    rest = (1 - share) / 2
+    low, high = torch.quantile(samples.double(), torch.tensor([rest, 1 - rest], dtype=torch.float64)).tolist()
+    return low, high
+
+
 def two_sided_p(differences: torch.Tensor) -> float:
     """How seldom resamples turn a difference round: the two-sided p-value of a paired bootstrap.
 

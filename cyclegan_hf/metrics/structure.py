@@ -34,7 +34,7 @@ def edge_agreement(images: torch.Tensor, translations: torch.Tensor) -> torch.Te
         )
     if min(images.shape[-2:]) < 8:
         raise ValueError(f"Pictures must be at least 8 pixels high and wide, got {tuple(images.shape[-2:])}.")
-    ours, theirs = (F.avg_pool2d(_sobel_magnitude(x.float()), 4).flatten(1) for x in (images, translations))
+    ours, theirs = (F.avg_pool2d(sobel_magnitude(x.float()), 4).flatten(1) for x in (images, translations))
     return F.cosine_similarity(ours - ours.mean(1, keepdim=True), theirs - theirs.mean(1, keepdim=True), dim=1)
 
 
@@ -60,8 +60,8 @@ def structural_similarity(images: torch.Tensor, others: torch.Tensor) -> torch.T
     return ssim(images.float(), others.float(), SSIM_WINDOW, eps=0.0).mean((1, 2, 3))
 
 
-def _sobel_magnitude(images: torch.Tensor) -> torch.Tensor:
-    """`(B, 3 or 1, H, W)` to the gradient's length, `(B, 1, H, W)`."""
+def sobel_magnitude(images: torch.Tensor) -> torch.Tensor:
+    """Return the length of the luma's gradient: `(B, 3 or 1, H, W)` to `(B, 1, H, W)`."""
     grey = luma(images)
     kernels = torch.stack([_SOBEL, _SOBEL.T])[:, None].to(images)
     return F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernels).square().sum(1, keepdim=True).sqrt()

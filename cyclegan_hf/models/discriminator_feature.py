@@ -83,7 +83,7 @@ class FeatureDiscriminator(NetworkMixin, ModelMixin, ConfigMixin):
         # Not a submodule: no optimiser, checkpoint, initialisation or `train()` may touch it. diffusers builds a model
         # that it loads without memory; the frozen network is then loaded at the first call.
         without_memory = next(self.heads.parameters()).is_meta
-        self.__dict__["_frozen"] = None if without_memory else load_efficientnet_lite(feature_network)
+        self.__dict__["_frozen"] = None if without_memory else load_efficientnet_lite(feature_network).fold()
 
     @property
     def min_size(self) -> int:
@@ -122,7 +122,7 @@ class FeatureDiscriminator(NetworkMixin, ModelMixin, ConfigMixin):
 
     def _network(self, device: torch.device) -> EfficientNetLite:
         if self._frozen is None:
-            self.__dict__["_frozen"] = load_efficientnet_lite(self.config["feature_network"]).to(device)
+            self.__dict__["_frozen"] = load_efficientnet_lite(self.config["feature_network"]).fold().to(device)
         return self._frozen
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:

@@ -226,6 +226,8 @@ def _open_onnx(path: Path, num_threads: int | None) -> tuple[Any, dict[str, str]
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # Idle threads sleep: where a core is busy elsewhere, spinning for a late one takes its time.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if num_threads is not None:
         options.intra_op_num_threads = num_threads
     providers = [name for name in ("CUDAExecutionProvider",) if name in onnxruntime.get_available_providers()]

@@ -28,10 +28,12 @@ sys.path.insert(0, str(ROOT))
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.evaluation.describe import SetSettings  # noqa: E402
 from cyclegan_hf.evaluation.evaluator import Evaluator, Settings  # noqa: E402
+from cyclegan_hf.feature_networks import EfficientNetLite  # noqa: E402
 from cyclegan_hf.metrics.color import mean_lab  # noqa: E402
 from cyclegan_hf.metrics.dino import DinoStructure  # noqa: E402
 from cyclegan_hf.metrics.diversity import mean_pair_distance, reduced  # noqa: E402
-from cyclegan_hf.metrics.domain_classifier import DomainClassifier, domain_features  # noqa: E402
+from cyclegan_hf.metrics.domain_classifier import DomainClassifier  # noqa: E402
+from cyclegan_hf.metrics.image_features import ImageFeatures  # noqa: E402
 from cyclegan_hf.metrics.inception import (  # noqa: E402
     fid,
     inception_score,
@@ -49,6 +51,7 @@ from cyclegan_hf.metrics.sliced_wasserstein import (  # noqa: E402
     sliced_wasserstein,
 )
 from cyclegan_hf.metrics.structure import edge_agreement, structural_similarity  # noqa: E402
+from cyclegan_hf.metrics.tints import tints  # noqa: E402
 from tests.benchmarks.turns import machine_line  # noqa: E402
 from tests.evaluation.tiny import pictures_in, pipeline  # noqa: E402
 from tests.testing_utils import make_picture, write_domains  # noqa: E402
@@ -104,10 +107,11 @@ def measure_times(count: int, side: int) -> None:
     rows["mean colours in Lab"] = per_picture(lambda: mean_lab(images))
     small = torch.rand(BATCH * batches, reduced(images).shape[1])
     rows["diversity"] = per_picture(lambda: reduced(images)) + once(lambda: mean_pair_distance(small))
-    looks = torch.rand(BATCH * batches, domain_features(images).shape[1])
-    rows["taken for the target"] = per_picture(lambda: domain_features(images)) + once(
-        lambda: DomainClassifier.fitted(looks, looks)(looks)
-    )
+    described = ImageFeatures(EfficientNetLite(1.1, 1.2))
+    rows["EfficientNet-Lite2's features"] = per_picture(lambda: described(images))
+    probed = torch.rand(2 * BATCH * batches, 1280)
+    rows["taken for the target"] = once(lambda: DomainClassifier.fitted(probed, probed + 0.1)(probed))
+    rows["tints and halos of 16"] = once(lambda: tints(images[:16], others[:16], images))
     inception = inception_with(InceptionV3().state_dict())
     rows["Inception's features"] = per_picture(lambda: inception(images))
     features, target = torch.randn(2, BATCH * batches, 2048).unbind()

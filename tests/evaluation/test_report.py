@@ -16,7 +16,7 @@ from PIL import Image
 from cyclegan_hf.evaluation.charts import chart
 from cyclegan_hf.evaluation.comparison import compare, spread
 from cyclegan_hf.evaluation.evaluator import Scores
-from cyclegan_hf.evaluation.figures import FIGURES, FURTHER, as_text, is_better
+from cyclegan_hf.evaluation.figures import FIGURES, FURTHER, as_difference, as_text, is_better
 from cyclegan_hf.evaluation.gallery import Gallery, best_first
 from cyclegan_hf.evaluation.page import report_page
 from cyclegan_hf.evaluation.protocol import check_same, differences, precision_of, protocol_of
@@ -75,7 +75,7 @@ def test_the_folder(written: Path) -> None:
     assert {"torch", "kornia", "cyclegan_hf", "device"} <= protocol["software"].keys()
     table = (written / "report.md").read_text(encoding="utf-8")
     assert f"| SWD | {as_text('swd', metrics['a2b']['swd'], metrics['spread']['a2b']['swd'])} |" in table
-    assert "Against the inputs themselves, by a paired bootstrap: " in table
+    assert "untouched inputs' [95 %, paired bootstrap]: colour to target" in table
     sheet = Image.open(written / "contact_sheet.png")
     assert sheet.width == 2 * 3 * 198 + 12
 
@@ -167,7 +167,7 @@ def test_a_difference_that_is_large_is_sure_and_one_of_equals_is_not(saved: Call
     ("change", "message"),
     [
         (lambda p: p.update(seed=1), "seed: 0 against 1"),
-        (lambda p: p["swd"].update(repeats=1), "swd.repeats: 4 against 1"),
+        (lambda p: p["swd"].update(projections=1), "swd.projections: 512 against 1"),
         (lambda p: p.update(feature_network={"name": "x", "sha256": "y"}), "feature_network: None against"),
         (lambda p: p["pictures"]["a"].update(fingerprint="other"), "pictures.a.fingerprint"),
         (lambda p: p.pop("resize"), "resize: own size against None"),
@@ -247,6 +247,10 @@ def test_a_cards_table_says_which_way_is_better() -> None:
 
 def test_a_cards_table_gives_the_spread_where_it_is_known() -> None:
     ways = {"a2b": {"swd": 77.123, "ssim": 0.61234}, "b2a": {"swd": 80.0}}
+    compared = {"a2b": {"kid": {"difference": -0.01, "interval": [-0.02, 0.005], "p": 0.1}}}
+    assert "| -0.0100 [-0.0200, +0.0050] |  |" in metrics_section(ways | {"against_untouched": compared}, "s", "w")
+    assert as_text("kid", 0.0105, 0.001) == "10.50 ± 1.00"  # in tables ×1000, in files the plain value
+    assert as_difference("kid", -0.0128, [-0.0183, -0.0078]) == "-12.80 [-18.30, -7.80]"
     table = metrics_section(ways | {"spread": {"a2b": {"swd": 4.567, "gone": 1.0}, "b2a": {}}}, "summer", "winter")
     assert "| swd ↓ | 77.12 ± 4.6 | 80 |" in table and "| ssim ↑ | 0.6123 |  |" in table and "gone" not in table
 

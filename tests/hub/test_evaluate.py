@@ -13,7 +13,7 @@ from tests.hub_server import HubServer
 from tests.testing_utils import write_domains
 
 
-QUICK = ["--inception", "none", "--resamples", "5", "--gallery", "0"]
+QUICK = ["--feature-network", "none", "--resamples", "5", "--gallery", "0"]
 
 
 @pytest.mark.parametrize("subfolder", [None, "best"])

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cyclegan_hf.metrics.resampling import bootstrap_counts, resampled_means, two_sided_p
+from cyclegan_hf.metrics.resampling import bootstrap_counts, central_interval, resampled_means, two_sided_p
 
 
 def test_counts_are_draws_with_replacement() -> None:
@@ -48,3 +48,8 @@ def test_where_nothing_differs_small_p_values_are_as_rare_as_they_say() -> None:
     counts = bootstrap_counts(100, 200)
     found = [two_sided_p(resampled_means(torch.randn(100, generator=generator), counts)) < 0.1 for _ in range(200)]
     assert sum(found) / 200 == pytest.approx(0.1, abs=0.06)
+
+
+def test_the_interval_leaves_half_of_the_rest_on_either_side() -> None:
+    assert central_interval(torch.arange(1001.0)) == pytest.approx((25, 975))
+    assert central_interval(torch.arange(101.0).flip(0), share=0.5) == pytest.approx((25, 75))

@@ -137,3 +137,17 @@ def test_what_cannot_be_built_is_refused_in_one_line(settings: TrainConfig, mess
     with pytest.raises(ValueError, match=message) as error:
         build_networks(settings)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("block", "count"),
+    [
+        ({"block_out_channels": [20000] * 3}, "parameters"),
+        ({"block_out_channels": [4, 8], "num_res_blocks": 10**9}, "more than"),
+        ({"block_out_channels": [1] * 100_000}, "more than"),
+    ],
+)
+def test_a_network_that_no_memory_holds_is_refused_before_it_takes_any(block: dict[str, object], count: str) -> None:
+    config = TrainConfig(generator={"_class_name": "ResnetGenerator"} | block)
+    with pytest.raises(ValueError, match=f"`generator`: ResnetGenerator .* has .*{count}.* at most 1,000,000,000"):
+        build_networks(config)

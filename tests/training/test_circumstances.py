@@ -37,7 +37,7 @@ def test_other_pictures_are_refused_unless_they_are_wanted(
         picture.unlink(missing_ok=True)  # the second time, there are as many as at first
     config.run.allow_other_pictures = True
     trainer = Trainer(config, checkpoint)
-    assert "Resumed with other split" in caplog.text
+    assert "\n  split: " in caplog.text
     trainer.train()
     saved = tmp_path / "run" / "checkpoint-4"
     assert not TrainConfig.from_yaml(saved / "training_state" / "config.yaml").run.allow_other_pictures

@@ -57,7 +57,13 @@ def test_the_flags_have_the_fields_usual_names(tmp_path: Path) -> None:
         (["--data.imagesize", "5", *DATA_FLAGS], "Unrecognized options: --data.imagesize.*--data.image-size"),
         (["--train-batch-size", "two", *DATA_FLAGS], "--train-batch-size.*'two'"),
         (["--mixed-precision", "fp8", *DATA_FLAGS], "invalid choice 'fp8'"),
-        (["--data.image-size", "512", *DATA_FLAGS], "`data.load_size` must be .* 512 .*got \\[286, 286\\]"),
+        (
+            ["--data.image-size", "512", "--data.load-size", "9", "9", *DATA_FLAGS],
+            "`data.load_size` must be .* 512",
+        ),
+        (["--data.image-size", "1000000", *DATA_FLAGS], "`data.load_size` must be at most"),
+        (["--resume-from-checkpoint", "latest"], "run does not exist.*`auto`"),
+        (["--recipe", "face2cartoon_attention", "--num-train-epochs", "3", *DATA_FLAGS], "--stages.epochs"),
         (["--recipe"], "--recipe"),
         (["--recipe", "sumer2winter", *DATA_FLAGS], "There is no recipe 'sumer2winter'. Did you mean"),
         (["--recipe", "my/recipe.yaml", *DATA_FLAGS], "Expected a recipe at my/recipe.yaml, found no file"),
@@ -97,7 +103,7 @@ def test_a_folder_with_an_earlier_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_finished_pipeline_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text("{}", encoding="utf-8")
-    for resume in ([], ["--resume-from-checkpoint", "latest"]):
+    for resume in ([], ["--resume-from-checkpoint", "latest"], ["--resume-from-checkpoint", "auto"]):
         with pytest.raises(ValueError, match="holds a finished pipeline"):
             parse(*DATA_FLAGS, "--output-dir", tmp_path, *resume)
 
@@ -139,9 +145,95 @@ def test_an_earlier_stretch_is_not_mixed_with_a_later_one(tmp_path: Path) -> Non
     assert parse(*resume, "--output-dir", tmp_path / "other").run.output_dir == str(tmp_path / "other")
 
 
-def test_latest_starts_anew_where_there_is_no_checkpoint_yet(tmp_path: Path) -> None:
-    config, checkpoint = parse_command(
-        ["--recipe", "summer2winter", *DATA_FLAGS, "--output-dir", str(tmp_path), "--resume-from-checkpoint", "latest"]
-    )
+def test_auto_begins_where_there_is_no_checkpoint_yet_and_latest_does_not(tmp_path: Path) -> None:
+    words = ["--recipe", "summer2winter", *DATA_FLAGS, "--output-dir", str(tmp_path / "runs" / "s2w")]
+    config, checkpoint = parse_command([*words, "--resume-from-checkpoint", "auto"])
     assert checkpoint is None
     assert config.data.domain_a == "summer"
+    (tmp_path / "runs" / "s2w_").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"s2w does not exist\. Did you mean .*s2w_\?"):
+        parse_command([*words, "--resume-from-checkpoint", "latest"])
+    newest = write_checkpoint(tmp_path / "runs" / "s2w" / "checkpoint-9", config)
+    assert parse_command([*words, "--resume-from-checkpoint", "auto"])[1] == newest
+
+
+@pytest.mark.parametrize(
+    ("flags", "length"),
+    [
+        (["--num-train-epochs", 400], ("epoch", 200)),
+        (["--max-train-steps", 50], ("epoch", 200)),
+        (["--num-train-epochs", 200], None),
+        ([], None),
+        (["--num-train-epochs", 400, "--lr-scheduler.decay", 300], None),
+    ],
+)
+def test_a_schedule_is_for_the_recipes_length_unless_flags_set_it(
+    flags: list[object], length: object, tmp_path: Path
+) -> None:
+    config = parse("--recipe", "summer2winter", *DATA_FLAGS, "--output-dir", tmp_path, *flags)
+    assert config.run.recipe_length == length
+    assert "recipe_length" not in config.to_yaml()
+
+
+def test_a_recipe_without_a_schedule_takes_the_defaults_in_proportion(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "mine.yaml", run={"max_train_steps": None, "num_train_epochs": 50})
+    assert parse("--recipe", recipe, *DATA_FLAGS, "--output-dir", tmp_path / "run").run.recipe_length == ("epoch", 200)
+
+
+def test_epochs_replace_the_recipes_steps(tmp_path: Path) -> None:
+    config = parse("--recipe", "summer2winter_best", *DATA_FLAGS, "--output-dir", tmp_path, "--num-train-epochs", 3)
+    assert (config.run.max_train_steps, config.run.num_train_epochs) == (None, 3)
+    assert config.run.recipe_length == ("step", 1200)
+
+
+@pytest.mark.parametrize(
+    ("flags", "speed"),
+    [
+        ([], (None, True, True)),
+        (["--no-fast"], ("no", False, False)),
+        (["--no-fast", "--mixed-precision", "bf16"], ("bf16", False, False)),
+        (["--no-fast", "--compile"], ("no", True, False)),
+        (["--mixed-precision", "no"], ("no", True, True)),
+    ],
+)
+def test_no_fast_is_fp32_whatever_the_recipe_says(flags: list[str], speed: tuple, tmp_path: Path) -> None:
+    recipe = TrainConfig.from_yaml(recipe_path("summer2winter_light")).run
+    assert (recipe.mixed_precision, recipe.compile, recipe.channels_last) == ("bf16", True, True)
+    run = parse("--recipe", "summer2winter_light", *DATA_FLAGS, "--output-dir", tmp_path, *flags).run
+    assert (run.mixed_precision, run.compile, run.channels_last) == (speed[0] or "bf16", *speed[1:])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "size", "load_size"),
+    [
+        ("summer2winter_light", 96, (96, 144)),
+        ("summer2winter_light", 384, (384, 576)),
+        ("summer2winter", 512, (572,) * 2),
+    ],
+)
+def test_the_size_of_the_crops_carries_the_load_size_along(
+    recipe: str, size: int, load_size: tuple, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    words = ["--recipe", recipe, *DATA_FLAGS, "--output-dir", tmp_path, "--data.image-size", size]
+    assert parse(*words).data.load_size == load_size
+    assert "`data.load_size` is" in caplog.text
+    assert parse(*words, "--data.load-size", 600, 700).data.load_size == (600, 700)
+
+
+def test_a_recipe_that_sets_the_crops_alone_loads_in_proportion(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("data: {image_size: 128}")
+    assert TrainConfig.from_yaml(tmp_path / "mine.yaml").data.load_size == (143, 143)
+
+
+def test_another_recipe_on_resume_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saved = TrainConfig()
+    saved.data.a, saved.data.b = "A", "B"
+    write_checkpoint(tmp_path / "checkpoint-9", saved)
+    words = ["--output-dir", tmp_path, "--resume-from-checkpoint", "latest", "--losses.lambda-a", 7]
+    parse(*words)
+    assert caplog.text == ""
+    assert parse(*words, "--recipe", "summer2winter_best").losses.lambda_b == 10
+    (record,) = caplog.records
+    assert "losses.lambda_b: 10.0, in the recipe 1.0" in record.getMessage()
+    assert "lambda_a" not in record.getMessage()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline
 from cyclegan_hf.cli import main
@@ -15,7 +16,7 @@ from cyclegan_hf.evaluation.pictures import spread
 from tests.metrics.test_inception import save_network
 from tests.testing_utils import write_domains
 from tests.training.tiny import identical, largest_difference, tiny_config, weights
-from training.config import TrainConfig
+from training.config import TrainConfig, with_validation_split
 from training.data.sources import load_sources
 from training.evaluation import Evaluator
 from training.trainer import Trainer
@@ -132,12 +133,12 @@ def test_scores_in_training_are_those_of_the_command(tmp_path: Path) -> None:
     Trainer(with_test_pictures(tmp_path, run={"max_train_steps": 2}, evaluation={"epochs": 1})).train()
     run, data = tmp_path / "run", tmp_path / "domains"
     command = ["evaluate", "--model", str(run), "--data", str(data), "--output", str(tmp_path / "report")]
-    assert main([*command, "--inception", "none", "--batch-size", "8", "--resamples", "0"]) == 0
+    assert main([*command, "--feature-network", "none", "--batch-size", "8", "--resamples", "0"]) == 0
     in_training, by_command = (
         json.loads((folder / "metrics.json").read_text()) for folder in (run, tmp_path / "report")
     )
     for way in ("a2b", "b2a"):
-        for name in ("swd", "gap_closed", "ssim", "color_distance", "diversity"):
+        for name in ("swd", "ssim", "color_distance", "diversity"):
             assert in_training[way][name] == pytest.approx(by_command[way][name], rel=1e-6), name
     assert by_command["protocol"]["model"]["step"] == 2
     protocols = [document["protocol"] for document in (in_training, by_command)]
@@ -229,11 +230,45 @@ def test_gms_with_a_feature_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize("metric", ["fid", "kid"])
 def test_other_figures_of_a_feature_network_choose_too(tmp_path: Path, metric: str) -> None:
     network = save_network(tmp_path / "tiny.pt")
+    write_domains(tmp_path / "domains", count=10, size=32)
     evaluation = {"epochs": 1, "metric": metric, "inception": str(network)}
     Trainer(with_test_pictures(tmp_path, run={"max_train_steps": 1}, evaluation=evaluation)).train()
     best = json.loads((tmp_path / "run" / "best" / "metrics.json").read_text())
     assert best[metric] == (best["a2b"][metric] + best["b2a"][metric]) / 2
     assert best["protocol"]["feature_network"]["name"] == "tiny.pt"
+
+
+def test_a_run_chooses_on_a_fifth_of_its_training_images_unasked(tmp_path: Path) -> None:
+    write_domains(tmp_path / "domains", count=10, size=32)
+    evaluation = {"epochs": 1, "split": "validation"}
+    trainer = Trainer(tiny_config(tmp_path, run={"max_train_steps": 1}, evaluation=evaluation))
+    assert [len(trainer.sources.validation[key]) for key in "ab"] == [2, 2]
+    assert trainer.config.data.validation_share == 0.2
+    untouched = tiny_config(tmp_path)
+    assert with_validation_split(untouched).data.validation_share == 0  # nothing is chosen: nothing is held out
+    streamed = tiny_config(tmp_path, evaluation=evaluation, data={"streaming": True})
+    assert with_validation_split(streamed).evaluation.split == "test"
+
+
+def test_images_that_chose_the_weights_are_no_test(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Trainer(with_test_pictures(tmp_path, run={"max_train_steps": 1}, evaluation={"epochs": 1})).train()
+    best, data = tmp_path / "run" / "best", tmp_path / "domains"
+    flags = ["--feature-network", "none", "--resamples", "0", "--gallery", "0"]
+
+    def measured(folder: Path) -> dict[str, Any]:
+        command = ["evaluate", "--model", str(best), "--data", str(folder), "--output", str(tmp_path / "report")]
+        assert main([*command, *flags]) == 0
+        return json.loads((tmp_path / "report" / "metrics.json").read_text())
+
+    refused = measured(data)
+    assert refused["protocol"]["split"] == "selection"
+    assert "3 of the 3 images of a chose these weights" in refused["warnings"][0]
+    assert "Images that chose the weights" in (tmp_path / "report" / "report.md").read_text()
+    other = write_domains(tmp_path / "other", count=3, size=40)
+    for folder in ("testA", "testB"):
+        for path in (other / folder).iterdir():
+            Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+    assert measured(other)["protocol"]["split"] == "test"
 
 
 def test_epochs_and_steps_exclude_one_another(tmp_path: Path) -> None:
@@ -248,16 +283,28 @@ def test_epochs_and_steps_exclude_one_another(tmp_path: Path) -> None:
     [
         (
             {"evaluation": {"epochs": 1, "metric": "gms"}},
-            "as `evaluation.inception`, or auto to fetch the published one, got None; `--evaluation.metric swd`",
+            "or a file as `evaluation.feature_network`, or auto or a file as `evaluation.inception`, got none; "
+            "`--evaluation.metric swd` needs none",
         ),
         (
             {"evaluation": {"epochs": 1, "metric": "gms", "inception": "none.pt"}},
-            "or auto to fetch the published one, got none.pt; `--evaluation.metric swd` needs none",
+            "or auto or a file as `evaluation.inception`, got none.pt; `--evaluation.metric swd` needs none",
         ),
-        ({"evaluation": {"epochs": 1, "split": "validation"}}, "set `data.validation_share`"),
+        (
+            {"evaluation": {"epochs": 1, "split": "validation"}, "data": {"validation_share": 0.0}},
+            "set `data.validation_share`",
+        ),
+        (
+            {"evaluation": {"epochs": 1, "metric": "kid"}},
+            "`evaluation.metric: kid` needs at least 10 pictures of each",
+        ),
         ({"lr_scheduler": {"type": "plateau"}}, "`evaluation.epochs` must be at least 1, got 0"),
         ({"evaluation": {"patience": 3}}, "`evaluation.patience` follows the evaluation's metric"),
-        ({"evaluation": {"epochs": 1, "metric": "kid", "inception": "auto"}}, "offline: give their file"),
+        ({"evaluation": {"epochs": 1, "metric": "gms", "inception": "auto"}}, "offline: give their file"),
+        (
+            {"evaluation": {"epochs": 1, "metric": "fid", "feature_network": "efficientnet-lite0"}},
+            "`evaluation.metric: fid` is not what this feature network gives",
+        ),
         ({"evaluation": {"epochs": 1, "image_size": 24}}, "at least 25 pixels, got 24: set `evaluation.image_size`"),
     ],
 )
@@ -298,4 +345,4 @@ def test_what_the_figures_suffer_from_is_said_once(tmp_path: Path, caplog: pytes
     evaluator, pipe = Evaluator(config, load_sources(config.data)), Trainer(config).pipeline()
     for _ in range(2):
         evaluator(pipe)
-    assert caplog.text.count("a2b: FID is biased upwards with 2 pictures, fewer than its 3 features: go by KID") == 1
+    assert caplog.text.count("a2b: KID is left out: it needs 10 images of each kind, there are 2") == 1

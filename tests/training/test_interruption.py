@@ -1,6 +1,7 @@
 """Signals as requests: the first is noted, an echo is ignored, a second one stops."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from training import interruption
-from training.interruption import Interrupted, Interruption
+from training.interruption import Interrupted, Interruption, LastingStream
 
 
 def test_a_first_signal_is_noted(caplog: pytest.LogCaptureFixture) -> None:
@@ -19,9 +20,8 @@ def test_a_first_signal_is_noted(caplog: pytest.LogCaptureFixture) -> None:
         assert request.number is None
         os.kill(os.getpid(), signal.SIGTERM)
         assert request.number == signal.SIGTERM
-    assert [record.message for record in caplog.records] == [
-        "SIGTERM: saving and stopping after this step; a second one stops at once."
-    ]
+    (message,) = [record.message for record in caplog.records]
+    assert message.startswith("SIGTERM: saving and stopping after this step") and str(os.getpid()) in message
 
 
 def test_the_launchers_echo_is_not_a_second_one() -> None:
@@ -37,6 +37,76 @@ def test_a_second_signal_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_terminal_that_closes_after_ctrl_c_is_no_second_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "ECHO_SECONDS", -1.0)
+    with Interruption() as request:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert request.number == signal.SIGINT
+    with Interruption() as request:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert request.number == signal.SIGHUP
+
+
+def test_nohup_stays_what_it_is() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert request.number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_stream_outlives_its_reader() -> None:
+    reader, writer = os.pipe()
+    stream = LastingStream(os.fdopen(writer, "w", buffering=1))
+    stream.write("read\n")
+    assert os.read(reader, 100) == b"read\n"
+    os.close(reader)
+    for _ in range(2):
+        assert stream.write("nobody reads this\n") == 18
+        stream.flush()
+    assert not stream.isatty()
+
+
+@pytest.mark.parametrize("ends_by", ["Ctrl-C", "closing"])
+def test_a_run_outlives_its_terminal(tmp_path: Path, ends_by: str) -> None:
+    (tmp_path / "trainer.py").write_text(TERMINAL_TRAINER)
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(tmp_path)
+        os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+        os.execv(sys.executable, [sys.executable, "trainer.py"])
+    wait_for(tmp_path / "begun")
+    if ends_by == "Ctrl-C":
+        os.write(terminal, b"\x03")
+        wait_for(tmp_path / "noted")
+    os.close(terminal)
+    assert wait_for(tmp_path / "saved") == str(int(signal.SIGINT if ends_by == "Ctrl-C" else signal.SIGHUP))
+    assert os.waitpid(process, 0)[1] == 0
+
+
+TERMINAL_TRAINER = """
+import sys, time
+from pathlib import Path
+from training.interruption import Interruption, LastingStream
+
+sys.stdout, sys.stderr = LastingStream(sys.stdout), LastingStream(sys.stderr)
+with Interruption() as request:
+    Path("begun").write_text("yes")
+    while request.number is None:
+        print("training", flush=True)
+        time.sleep(0.01)
+    Path("noted").write_text("yes")
+    for _ in range(50):  # the terminal closes meanwhile
+        print("saving", flush=True)
+        time.sleep(0.01)
+    Path("saved.tmp").write_text(str(int(request.number)))
+    Path("saved.tmp").rename("saved")
+"""
 
 
 def test_the_handlers_before_come_back() -> None:

@@ -245,7 +245,7 @@ def test_what_cannot_be_searched_is_said_in_one_line(tmp_path: Path, searches: l
 def test_what_a_sweep_needs_is_looked_at_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"`losses.lambda_a` has a range"):
         sweep(tiny_sweep(tmp_path), ["losses.lambda_a=1:2"], sampler="grid")
-    with pytest.raises(ValueError, match=r"`evaluation.metric: gms` needs the file"):
+    with pytest.raises(ValueError, match=r"`evaluation.metric: gms` needs a feature network"):
         sweep(tiny_sweep(tmp_path, evaluation={"metric": "gms"}), ["losses.lambda_a=1:2"])
     with pytest.raises(ValueError, match="nowhere"):
         sweep(tiny_sweep(tmp_path, data={"a": str(tmp_path / "nowhere")}), ["losses.lambda_a=1:2"])

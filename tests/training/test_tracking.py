@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.tracking import Record
+from training.config import RunConfig
+from training.tracking import Record, check_tracker, in_console
 
 
 def steps(folder: Path) -> list[int]:
@@ -49,3 +51,16 @@ def test_the_tracker_gets_scalars_and_pictures(tmp_path: Path) -> None:
     assert (scalar.step, scalar.value) == (7, 0.5)
     (image,) = events.Images("a2b")
     assert (image.step, image.width, image.height) == (7, 6, 4)
+
+
+def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.tracking.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pip install wandb"):
+        check_tracker(RunConfig(report_to="wandb"))
+    check_tracker(RunConfig(report_to="none"))
+
+
+def test_the_console_shows_both_sides_and_every_term_of_the_generators() -> None:
+    scalars = {"generator": 9.0, "gan_a2b": 0.5, "gan_b2a": 0.25, "cycle_a": 1.0, "cycle_b": 2.0, "accuracy_a": 1.0}
+    shown = in_console(scalars | {"discriminator_a": 0.5, "discriminator_b": 0.25})
+    assert shown == {"generator": "9.000", "discriminator": "0.750", "gan": "0.750", "cycle": "3.000"}

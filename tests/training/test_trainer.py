@@ -249,3 +249,51 @@ def logged(folder: Path) -> list[dict[str, float]]:
     """The losses of each step of the run in a folder."""
     lines = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if "second" not in name} for line in lines]
+
+
+@pytest.mark.parametrize("error", [ValueError("a drive went away"), OSError("disk"), RuntimeError("out of memory")])
+def test_every_orderly_end_leaves_a_checkpoint(tmp_path: Path, error: Exception) -> None:
+    config = tiny_config(tmp_path, run={"max_train_steps": 5})
+    trainer = Trainer(config)
+    whole = trainer.next_batch
+
+    def fails() -> Any:
+        if trainer.step == 3:
+            raise error
+        return whole()
+
+    trainer.next_batch = fails  # type: ignore[method-assign]
+    with pytest.raises(type(error), match=str(error)):
+        trainer.train()
+    saved = tmp_path / "run" / "checkpoint-3"
+    resumed = Trainer(config, saved)
+    resumed.train()
+    assert resumed.step == 5 and not (tmp_path / "run" / "run.lock").exists()
+    unbroken = Trainer(tiny_config(tmp_path, run={"max_train_steps": 5, "output_dir": str(tmp_path / "unbroken")}))
+    unbroken.train()
+    assert largest_difference(weights(resumed.raw), weights(unbroken.raw)) == 0
+
+
+@pytest.mark.parametrize(("file", "content"), [("run.json", "[]"), ("run.json", "{}"), ("state.pt", None)])
+def test_a_checkpoint_that_only_looks_like_one_is_refused(tmp_path: Path, file: str, content: str | None) -> None:
+    config = tiny_config(tmp_path, run={"max_train_steps": 1, "checkpointing_steps": 1})
+    Trainer(config).train()
+    checkpoint = tmp_path / "run" / "checkpoint-1"
+    if content is None:
+        torch.save({}, checkpoint / "training_state" / file)
+    else:
+        (checkpoint / "training_state" / file).write_text(content)
+    with pytest.raises(ValueError, match=f"checkpoint-1 cannot be resumed from: .*{file}"):
+        Trainer(config, checkpoint)
+
+
+def test_changed_settings_are_told_in_one_block(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = tiny_config(tmp_path, run={"max_train_steps": 1, "checkpointing_steps": 1})
+    Trainer(config).train()
+    caplog.clear()
+    Trainer(config, tmp_path / "run" / "checkpoint-1")
+    assert "Resumed" not in caplog.text
+    config.optimizer.learning_rate, config.losses.lambda_a = 1e-4, 3.0
+    Trainer(config, tmp_path / "run" / "checkpoint-1")
+    (told,) = [record.getMessage() for record in caplog.records if "Resumed" in record.getMessage()]
+    assert "\n  losses.lambda_a: 3.0, was 10.0\n  optimizer.learning_rate: 0.0001, was 0.0002" in told

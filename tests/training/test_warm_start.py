@@ -112,11 +112,29 @@ def test_a_copy_for_the_official_test_does_not_stand_in_the_way(tmp_path: Path) 
     assert torch.equal(networks.generator_a2b.conv_in[1].weight, first)
 
 
-def test_two_epochs_of_official_files_are_ambiguous(tmp_path: Path) -> None:
-    write_official(tmp_path / "official", "G_A", epoch="100")
-    write_official(tmp_path / "official", "G_A", epoch="latest")
-    with pytest.raises(ValueError, match=r"expected one \*_net_G_A.pth, found 100_net_G_A.pth, latest_net_G_A.pth"):
+def test_of_several_epochs_the_latest_is_taken(tmp_path: Path) -> None:
+    write_official(tmp_path / "official", "G_A", epoch="5")
+    write_official(tmp_path / "official", "D_A G_A", epoch="10")  # other weights
+    with pytest.raises(ValueError, match=r"or a latest_net_G_A.pth, found 10_net_G_A.pth, 5_net_G_A.pth"):
         load_weights(fresh_networks(), str(tmp_path / "official"))
+    official = write_official(tmp_path / "official", "D_A D_B G_A", epoch="latest")
+    networks = fresh_networks()
+    load_weights(networks, str(tmp_path / "official"))
+    first = next(iter(official["G_A"].state_dict().values()))
+    assert torch.equal(networks.generator_a2b.conv_in[1].weight, first)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_compiled_and_wrapped_official_files_are_read(tmp_path: Path, prefix: str, wrapped: bool) -> None:
+    official = write_official(tmp_path / "official", "G_A")
+    state = {f"{prefix}{name}": tensor for name, tensor in official["G_A"].state_dict().items()}
+    file = tmp_path / "official" / "latest_net_G_A.pth"
+    torch.save({"state_dict": state, "epoch": 5} if wrapped else state, file)
+    networks = fresh_networks()
+    load_weights(networks, str(tmp_path / "official"))
+    first = next(iter(official["G_A"].state_dict().values()))
+    assert torch.equal(networks.generator_a2b.conv_in[1].weight, first)
 
 
 @pytest.mark.parametrize("kind", ["official", "ours"])

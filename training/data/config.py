@@ -13,6 +13,8 @@ Source = Annotated[Written, tyro.conf.arg(metavar="SOURCE [SOURCE ...]")]
 
 STREAM_BUFFER = 1000
 """`data.shuffle_buffer` where it is not set."""
+MAX_SIDE = 8192
+"""Largest side in pixels that a picture is resized to: a square of it takes 0.8 GB as float32."""
 
 
 @dataclass(kw_only=True)
@@ -40,8 +42,11 @@ class DataConfig:
     training's."""
     test_share: float = 0.0
     """Share of a domain's training pictures that is held out as test pictures, where it has no test folder."""
-    validation_share: float = 0.0
-    """Share of a domain's training pictures that is held out for validation."""
+    validation_share: float | None = None
+    """Share of a domain's training images that is held out for validation, drawn by a hash of `split_seed` and the
+    file's name; unset, 0.2 where an evaluation chooses by validation images, and else none."""
+    validation_fold: int = 0
+    """Which part is held out: a cross-validation is three runs with `validation_share` 0.3333 and folds 0, 1, 2."""
     split_seed: int = 0
     """Seed of what is held out, of `limit` and of the pairs: not the run's, which changes from stage to stage."""
     limit: int | None = None
@@ -97,10 +102,18 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_least(self, "data.", {"image_size": 1, "image_size_b": 1, "limit": 1, "pairing_cap": 1})
         check_least(self, "data.", {"shuffle_buffer": 1, "stream_samples": 1})
-        check_least(self, "data.", dict.fromkeys(["split_seed", "num_workers", "max_bad_share", "blur"], 0))
+        check_least(
+            self, "data.", dict.fromkeys(["split_seed", "validation_fold", "num_workers", "max_bad_share", "blur"], 0)
+        )
+        if self.validation_fold and (self.validation_fold + 1) * (self.validation_share or 0) > 1:
+            raise ValueError(
+                f"`data.validation_fold` must be below 1 / `data.validation_share`, got {self.validation_fold} with "
+                f"{self.validation_share}."
+            )
         for name in ("test_share", "validation_share", "resize_jitter", "crop_fraction", "affine"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`data.{name}` must be in [0, 1), got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"`data.{name}` must be in [0, 1), got {value}.")
         for name, highest in (("rotation", 180), ("color_jitter", 1), ("posterize_bits", 8)):
             if not 0 <= getattr(self, name) <= highest:
                 raise ValueError(f"`data.{name}` must be in [0, {highest}], got {getattr(self, name)}.")
@@ -115,6 +128,8 @@ class DataConfig:
                     f"`data.load_size{end}` must be [smallest, largest] with {size} (`data.image_size{end}`) <= "
                     f"smallest <= largest, got {[low, high]}."
                 )
+            if high > MAX_SIDE:
+                raise ValueError(f"`data.load_size{end}` must be at most {MAX_SIDE}, got {high}.")
 
     @property
     def buffer(self) -> int:

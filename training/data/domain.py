@@ -210,7 +210,7 @@ class Domain:
         config, key = self.config, self.key
         asked = {
             "test_share": config.test_share > 0 and not self.has_test_source,
-            "validation_share": config.validation_share > 0,
+            "validation_share": bool(config.validation_share),
             "limit": config.limit is not None,
             "normalization": config.normalization == "dataset",
             f"remove_background_{key}": getattr(config, f"remove_background_{key}"),

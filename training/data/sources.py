@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cyclegan_hf.background import remove_backgrounds
+from cyclegan_hf.validation_split import drawn_order, held_out_count
 from training.data.config import DataConfig
 from training.data.domain import Domain
 from training.data.pictures import Picture
@@ -151,25 +152,19 @@ def species(path: Path, folder: Path) -> str:
 def _split(domain: Domain, config: DataConfig) -> tuple[list[int], list[int], list[int]]:
     """Which of a domain's pictures are trained with, held out for validation, and held out as test pictures."""
     total = len(domain)
-    num_test = 0 if domain.has_test_source else _count(config.test_share, total)
-    held_out = num_test + _count(config.validation_share, total)
+    num_test = 0 if domain.has_test_source else held_out_count(config.test_share, total)
+    share = config.validation_share or 0.0
+    count = held_out_count(share, total)
+    held_out = num_test + count
     if held_out >= total and not domain.is_streamed:
         raise ValueError(
-            f"`data.test_share` {config.test_share:g} and `data.validation_share` {config.validation_share:g} "
+            f"`data.test_share` {config.test_share:g} and `data.validation_share` {share:g} "
             f"leave none of {total} pictures in `data.{domain.key}` to train with."
         )
     if held_out == 0 and config.limit is None:
         return list(range(total)), [], []
     names = domain.names(range(total))
-    drawn = sorted(range(total), key=lambda place: _hash(f"{config.split_seed}:{names[place]}"))
-    train = sorted(drawn[held_out:][: config.limit])
-    return train, sorted(drawn[num_test:held_out]), sorted(drawn[:num_test])
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
-
-
-def _count(share: float, total: int) -> int:
-    """How many pictures a share is: at least one where there is a share at all."""
-    return max(1, round(share * total)) if share > 0 else 0
+    drawn = drawn_order(names, config.split_seed)
+    first = num_test + config.validation_fold * count
+    train = [*drawn[num_test:first], *drawn[first + count :]][: config.limit]
+    return sorted(train), sorted(drawn[first : first + count]), sorted(drawn[:num_test])
