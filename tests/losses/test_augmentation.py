@@ -6,7 +6,7 @@ import torch
 from cyclegan_hf.losses.augmentation import Policy, augment_for_discriminator
 
 
-POLICIES: list[Policy] = ["color", "translation", "cutout"]
+POLICIES: list[Policy] = ["flip", "light", "color", "translation", "cutout"]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -72,5 +72,18 @@ def test_cutout_hides_a_quarter_or_what_of_it_is_inside() -> None:
 
 
 def test_another_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="one of color, translation, cutout, got 'blur'"):
+    with pytest.raises(ValueError, match="translation.*blur"):
         augment_for_discriminator(torch.zeros(1, 3, 8, 8), ["blur"])  # type: ignore[list-item]
+
+
+def test_a_flip_mirrors_whole_images_and_light_keeps_hues() -> None:
+    images = torch.rand(32, 3, 8, 8) - 0.5
+    flipped = augment_for_discriminator(images, ["flip"], seeded())
+    mirrored = [torch.equal(one, other.flip(-1)) for one, other in zip(flipped, images, strict=True)]
+    assert 0 < sum(mirrored) < 32
+    assert all(torch.equal(flipped[i], images[i]) for i in range(32) if not mirrored[i])
+    lit = augment_for_discriminator(images, ["light"], seeded())
+    assert (lit - images).abs().max() <= 0.1 + 0.1 * 0.5 + 1e-6
+    difference = images[:, 0] - images[:, 1]
+    ratio = (lit[:, 0] - lit[:, 1]) / difference
+    assert ratio[difference.abs() > 0.01].min() > 0.89 and ratio[difference.abs() > 0.01].max() < 1.11
