@@ -22,6 +22,7 @@ import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,7 +35,7 @@ from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, encode_pictu
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from cyclegan_hf.bulk import OnEach, Tally, Translator
+    from cyclegan_hf.bulk import OnEach, Tally, Translated, Translator
     from cyclegan_hf.processes import Processes
 
 _SETTINGS_NAME = ".translation.json"
@@ -56,6 +57,9 @@ class DatasetOptions:
     """Push the parquet files to the Hub in the end, to this data set (user/name)."""
     private: bool = False
     """Make a new data set on the Hub private."""
+    allow_outside_files: bool = False
+    """Open files outside of the data set's own folder or repository that its cells or its card name. A stranger's data
+    set could so make you translate, and publish, private files of yours."""
 
     def check(self) -> None:
         """Refuse what cannot be.
@@ -128,9 +132,9 @@ class DatasetTranslation:
             raise ValueError(f"{output}: expected a folder, got a file")
         self.options, self.output, self.format = options, output, format
         self.existing, self.processes = existing, processes
-        self.rows = Rows(source, options.streaming)
+        self.rows = Rows(source, options.streaming, options.allow_outside_files)
         self.columns = [self.rows.column, *([f"{self.rows.column}_cycle"] if settings.get("cycle") else [])]
-        self.features = Features(dict(self.rows.rows.features) | {name: Image() for name in self.columns})
+        self.features = Features(dict(self.rows.features) | {name: Image() for name in self.columns})
         whole = asdict(source) | {"split": self.rows.split, "column": self.rows.column}
         kinds = {"streaming": options.streaming, "write": options.write, "rows_per_shard": options.rows_per_shard}
         self.settings = {"source": whole, "format": format, **kinds, **settings}
@@ -218,11 +222,14 @@ class DatasetTranslation:
         on_each: OnEach,
     ) -> dict[str, dict[int, bytes]]:
         """By column, the new pictures' files by row."""
-        sources = dict(enumerate(pictures_of(table, self.rows.column)))
+        found = dict(enumerate(pictures_of(table, self.rows.column, self.rows.access)))
+        sources = {row: source for row, source in found.items() if isinstance(source, bytes)}
+        refused = [(row, fault) for row, fault in found.items() if isinstance(fault, ValueError)]
         files: dict[str, dict[int, bytes]] = {name: {} for name in self.columns}
-        for row, outcome in translator((row, source or b"") for row, source in sources.items()):
+        outcome: Translated | ValueError
+        for row, outcome in chain(refused, translator(sources.items())):
             if not isinstance(outcome, ValueError):
-                form = self._form(sources[row] or b"")
+                form = self._form(sources[row])
                 try:
                     made = [encode_picture(image, form) for image in outcome[:2] if image is not None]
                     for name, file in zip(self.columns, made, strict=True):
@@ -250,7 +257,8 @@ class DatasetTranslation:
 
     def _shard(self, name: str) -> ParquetShard | FolderShard:
         if self.options.write == "parquet":
-            return ParquetShard(self.output / "data" / f"{self.rows.split}-{name}.parquet", self.features)
+            path = self.output / "data" / f"{self.rows.split}-{name}.parquet"
+            return ParquetShard(path, self.features, self.rows.access)
         return FolderShard(self.output / self.rows.split / name, self.features)
 
     def _check_output(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
+import posixpath
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -13,10 +15,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.table_access import TableAccess
 
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+logger = logging.getLogger(__name__)
 
 EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 """Of the formats that are written."""
@@ -29,10 +34,11 @@ class ParquetShard:
     Args:
         path: The file; it appears in one rename.
         features: The `datasets.Features` of what is written.
+        access: What the source's cells may name.
     """
 
-    def __init__(self, path: Path, features: Any) -> None:
-        self.path, self.features = path, features
+    def __init__(self, path: Path, features: Any, access: TableAccess) -> None:
+        self.path, self.features, self.access = path, features, access
         self.temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
 
     def __enter__(self) -> Self:
@@ -51,7 +57,6 @@ class ParquetShard:
             pictures: By column, the new pictures' files by row of the table. A row without one is left out.
         """
         import pyarrow as pa
-        from datasets.table import embed_table_storage
 
         kept = sorted(set.intersection(*(set(files) for files in pictures.values())))
         schema = self.features.arrow_schema
@@ -61,9 +66,23 @@ class ParquetShard:
                 cells = [{"bytes": pictures[name][row], "path": None} for row in kept]
                 columns[name] = pa.array(cells, type=schema.field(name).type)
             else:
-                columns[name] = embed_table_storage(table.select([name]).take(kept))[name]
+                columns[name] = self._embedded(table[name].take(pa.array(kept, pa.int64())), name)
         if kept:
             self._writer.write_table(pa.table(columns).cast(schema))
+
+    def _embedded(self, column: pa.ChunkedArray, name: str) -> pa.Array:
+        """A column as it is written: with the content of the files that its cells name, as far as they may."""
+        import pyarrow as pa
+        from datasets.features.features import require_storage_embed
+
+        feature, wanted = self.features[name], self.features.arrow_schema.field(name).type
+        if not require_storage_embed(feature):
+            return column
+        faults: list[ValueError] = []
+        cells = [_filled(cell, feature, self.access, faults) for cell in column.to_pylist()]
+        if faults:
+            logger.warning("`%s`: %d cells are left empty, the first: %s", name, len(faults), one_line(faults[0]))
+        return pa.array(cells, type=wanted)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -129,6 +148,30 @@ class FolderShard:
             raise OSError(f"could not save {self.path}: {one_line(fault)}") from fault
         finally:
             shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _filled(value: Any, feature: Any, access: TableAccess, faults: list[ValueError]) -> Any:
+    """A cell, at any depth of lists and mappings, with files' content in the place of their paths.
+
+    `datasets` has a function for this, which opens whatever a cell names.
+    """
+    if value is None:
+        return None
+    if hasattr(feature, "embed_storage"):
+        path = value.get("path") if isinstance(value, dict) else None
+        try:
+            content = access.content(value)
+        except ValueError as error:
+            if path:
+                faults.append(error)
+            return None
+        return {"bytes": content, "path": posixpath.basename(path.partition("::")[0]) if path else None}
+    if isinstance(feature, dict):
+        return {name: _filled(value[name], part, access, faults) for name, part in feature.items()}
+    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
+    if inner is not None and isinstance(value, list):
+        return [_filled(part, inner, access, faults) for part in value]
+    return value
 
 
 def _word(feature: Any, value: Any) -> str | int | float | bool | None:

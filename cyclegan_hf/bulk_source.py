@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from glob import has_magic
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.processes import Processes
+from cyclegan_hf.table_access import TableAccess
+from cyclegan_hf.table_builder import access_of, cause_of, keep_bytes, open_builder, unreachable
 
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 _KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
 _ADDRESSES = ("hf://", "https://", "http://")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_LISTED = 20  # columns or values that a message names
 _TABLE_ROWS = 64  # at most: what is in memory at a time, and a row group of what is written
 
 
@@ -107,28 +111,35 @@ class Rows:
     Args:
         source: The data set.
         streaming: Read it as it comes; otherwise it is downloaded and mapped into memory.
+        allow_outside_files: Open files outside of the data set that its cells or its card name.
 
     Raises:
         ValueError: It cannot be reached, or has no such configuration, split or column of pictures.
     """
 
-    def __init__(self, source: DatasetSource, streaming: bool) -> None:
+    def __init__(self, source: DatasetSource, streaming: bool, allow_outside_files: bool = False) -> None:
         from datasets import Image
 
         self.source, self.streaming = source, streaming
         try:
-            where = _place(source)
-            self.split, stream = _stream(source, where)
-            self.column = _picture_column(source, stream.features)
-            self.rows = stream if streaming else _mapped(self.split, where)
-            if isinstance(stream.features[self.column], dict):  # not said to be pictures, but kept as such
+            builder = open_builder(**_place(source), everything=allow_outside_files)
+            self.split, self.features = _split(source, builder)
+            self.column = _picture_column(source, self.features)
+            keep_bytes(builder)
+            self.access = access_of(
+                builder, self.split, source.place, _root(source), mapped=not streaming, everything=allow_outside_files
+            )
+            self.rows = _stream(builder, self.split) if streaming else _mapped(builder, self.split)
+            if isinstance(self.rows.features[self.column], dict):  # not said to be pictures, but kept as such
                 self.rows = self.rows.cast_column(self.column, Image(decode=False))
         except Exception as error:  # of some ten classes, from pyarrow's to httpx's
             from cyclegan_hf.hub_errors import data_refusal
 
-            told = data_refusal(error, source.place) if is_hub_id(source.place) else None
+            told = None
+            if is_hub_id(source.place) and not Path(source.place).exists():
+                told = data_refusal(error, source.place) or unreachable(error)
             raise ValueError(
-                f"{source.place}: {told or f'cannot be read as a data set ({one_line(error, 300)})'}"
+                f"{source.place}: {told or f'cannot be read as a data set ({one_line(cause_of(error), 300)})'}"
             ) from error
 
     def own_blocks(self, size: int, processes: Processes) -> dict[str, int]:
@@ -196,12 +207,21 @@ class Rows:
         raise AssertionError("a shard has an end")
 
 
-def pictures_of(table: pa.Table, column: str) -> list[bytes | None]:
-    """The files in a table's column of pictures, each as its bytes; pictures that lie elsewhere are read."""
-    from datasets.table import embed_table_storage
+def pictures_of(table: pa.Table, column: str, access: TableAccess) -> list[bytes | ValueError]:
+    """Return the files in a table's column of pictures, each as its bytes or as what is wrong with its cell.
 
-    cells = embed_table_storage(table.select([column]))[column].to_pylist()
-    return [cell["bytes"] if isinstance(cell, dict) else cell for cell in cells]
+    Args:
+        table: The table.
+        column: The column.
+        access: What its cells may name.
+    """
+    files: list[bytes | ValueError] = []
+    for cell in table[column].to_pylist():
+        try:
+            files.append(access.content(cell))
+        except ValueError as error:
+            files.append(error)
+    return files
 
 
 def picture_columns(features: Any) -> list[str]:
@@ -214,6 +234,22 @@ def picture_columns(features: Any) -> list[str]:
 
     pictures = [name for name, feature in features.items() if isinstance(feature, Image)]
     return pictures or [name for name, feature in features.items() if _holds_files(feature)]
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Return names for a message: at most twenty, for a table may have thousands of columns."""
+    words = [str(name) for name in islice(names, _LISTED + 1)]
+    return ", ".join(words[:_LISTED]) + (" …" if len(words) > _LISTED else "")
+
+
+def member_hint(columns: Sequence[str]) -> str:
+    """Return what to do about `pic.0.jpg`, `pic.1.jpg`, … in a tar archive: each of them is a column of one row."""
+    if not any("." in name for name in columns):
+        return ""
+    return (
+        f". In a tar archive a name ends at its first dot: `pic.{columns[0]}` is the column `{columns[0]}` of the row "
+        "`pic`. Rename the files so that they have one dot each, or unpack the archive"
+    )
 
 
 def is_picture_column(feature: Any) -> bool:
@@ -233,31 +269,46 @@ def _place(source: DatasetSource) -> dict[str, Any]:
     """A source as `datasets.load_dataset` takes it."""
     kind = None if Path(source.place).is_dir() else _KINDS.get(Path(source.place).suffix)
     if kind is not None:
-        return {"path": kind, "data_files": source.place, "name": source.config}
+        return {"place": kind, "data_files": source.place, "config": source.config}
     if source.place.startswith(_ADDRESSES):
         raise ValueError(f"expected an address of {', '.join(_KINDS)} files")
-    return {"path": source.place, "revision": source.revision, "name": source.config}
+    return {"place": source.place, "revision": source.revision, "config": source.config}
 
 
-def _stream(source: DatasetSource, where: dict[str, Any]) -> tuple[str, Any]:
-    """The split's name and a stream of its rows."""
-    import datasets
+def _root(source: DatasetSource) -> Path | None:
+    """The folder whose files a table on this machine may name: itself, or what its files are in."""
+    path = Path(source.place)
+    if source.place.startswith(_ADDRESSES) or (is_hub_id(source.place) and not path.exists()):
+        return None
+    if path.exists():
+        return path if path.is_dir() else path.parent
+    parts = path.parts
+    return Path(*parts[: next((index for index, part in enumerate(parts) if has_magic(part)), len(parts) - 1)])
 
-    splits = datasets.load_dataset(streaming=True, **where)
+
+def _split(source: DatasetSource, builder: Any) -> tuple[str, Any]:
+    """The split's name and its columns."""
+    splits = builder.as_streaming_dataset()
     split = source.split or ("train" if "train" in splits or len(splits) > 1 else next(iter(splits)))
     if split not in splits:
         raise ValueError(f"expected one of the splits {', '.join(map(str, splits))}, got {split}: `split=` names it")
     rows = splits[split]
     if rows.features is None:  # of a format that says nothing of its columns before it is read
         rows = rows._resolve_features()
-    return str(split), rows.select_columns(list(rows.features))  # a webdataset's rows each have an order of their own
+    return str(split), rows.features.copy()
 
 
-def _mapped(split: str, where: dict[str, Any]) -> Any:
+def _stream(builder: Any, split: str) -> Any:
+    rows = builder.as_streaming_dataset(split=split)
+    if rows.features is None:
+        rows = rows._resolve_features()
+    return rows.select_columns(list(rows.features))  # a webdataset's rows each have an order of their own
+
+
+def _mapped(builder: Any, split: str) -> Any:
     """The rows of a split, downloaded and mapped into memory."""
-    import datasets
-
-    return datasets.load_dataset(split=split, **where)
+    builder.download_and_prepare()
+    return builder.as_dataset(split=split)
 
 
 def _picture_column(source: DatasetSource, features: Any) -> str:
@@ -265,8 +316,9 @@ def _picture_column(source: DatasetSource, features: Any) -> str:
     if source.column is None:
         if len(pictures) == 1 or "image" in pictures:
             return pictures[0] if len(pictures) == 1 else "image"
-        told = f"several: {', '.join(pictures)}; `column=` names one" if pictures else f"none of {', '.join(features)}"
+        told = f"several: {listed(pictures)}; `column=` names one" if pictures else f"none of {listed(features)}"
+        told += member_hint(pictures)
         raise ValueError(f"expected one column of pictures, got {told}")
     if not is_picture_column(features.get(source.column)):
-        raise ValueError(f"`{source.column}` is no column of pictures; the columns are {', '.join(features)}")
+        raise ValueError(f"`{source.column}` is no column of pictures; the columns are {listed(features)}")
     return source.column

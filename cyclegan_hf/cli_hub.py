@@ -114,6 +114,7 @@ def dataset(
     revision: str | None = None,
     create_pr: bool = False,
     commit_message: str | None = None,
+    allow_outside_files: bool = False,
 ) -> int:
     """Push two folders of pictures to the Hub as one unpaired data set (`cyclegan-hf dataset push A B user/name`).
 
@@ -138,6 +139,7 @@ def dataset(
         revision: Branch to push to, made where there is none; by default main.
         create_pr: Open a pull request instead.
         commit_message: By default one that counts the pictures.
+        allow_outside_files: Push the files outside of the folders that links in them lead to.
     """  # noqa: E501
     from cyclegan_hf.hub_data import push_dataset
 
@@ -154,6 +156,7 @@ def dataset(
         revision=revision,
         create_pr=create_pr,
         commit_message=commit_message,
+        allow_outside_files=allow_outside_files,
     )
     print(published)
     return 0

@@ -20,6 +20,7 @@ from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub_upload import Published, Target, upload
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.picture_files import READABLE, visible_files
+from cyclegan_hf.table_access import is_below, real_folders
 
 
 SHARD_BYTES = 100_000_000
@@ -46,6 +47,7 @@ def push_dataset(
     create_pr: bool = False,
     commit_message: str | None = None,
     token: str | None = None,
+    allow_outside_files: bool = False,
 ) -> Published:
     """Push two folders as one data set, as one commit.
 
@@ -63,13 +65,15 @@ def push_dataset(
         create_pr: Open a pull request instead.
         commit_message: By default one that counts the pictures.
         token: One with write access; by default the stored one.
+        allow_outside_files: Push the files that links in the folders lead to, wherever they are.
 
     Returns:
         [`Published`]: The address and the commit.
 
     Raises:
         ImportError: `datasets` is not installed.
-        ValueError: A folder is missing, holds no pictures or damaged ones, or the Hub refused.
+        ValueError: A folder is missing, holds no pictures, damaged ones or links to files outside of it, or the Hub
+            refused.
     """
     try:
         import datasets  # noqa: F401
@@ -77,6 +81,9 @@ def push_dataset(
         raise ImportError("pushing a data set needs the extra `train`: pip install 'cyclegan_hf[train]'") from error
     folders = {"trainA": folder_a, "trainB": folder_b, "testA": test_a, "testB": test_b}
     pictures = {name: _pictures(Path(folder)) for name, folder in folders.items() if folder is not None}
+    if not allow_outside_files:
+        for name, folder in folders.items():
+            _refuse_links(Path(folder or ""), pictures.get(name, ()))
     names = domain_a or _domain(folder_a, "a"), domain_b or _domain(folder_b, "b")
     if names[0] == names[1]:
         raise ValueError(f"`domain_a` and `domain_b` must be two different names, got {names[0]!r} twice: set them")
@@ -191,6 +198,20 @@ def _pictures(folder: Path) -> list[tuple[str, Path]]:
     if not found:
         raise ValueError(f"{folder}: expected a folder of pictures ({', '.join(sorted(READABLE))}), it holds none")
     return [(path.relative_to(folder).as_posix(), path) for path in found]
+
+
+def _refuse_links(folder: Path, files: Sequence[tuple[str, Path]]) -> None:
+    """Refuse to publish files of other folders: a downloaded folder may hold links that its owner does not know of.
+
+    Raises:
+        ValueError: A picture is a link that leads out of the folder.
+    """
+    own = real_folders(folder)
+    if outside := [path for _, path in files if not is_below(os.path.realpath(path), own)]:
+        raise ValueError(
+            f"{folder}: {len(outside)} of {len(files)} pictures are links to files outside of it, the first is "
+            f"{outside[0]}; `--allow-outside-files` pushes them"
+        )
 
 
 def _domain(folder: str | os.PathLike[str], letter: str) -> str:

@@ -228,3 +228,16 @@ def test_mistakes_load_no_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == "loaded", result.stderr
+
+
+def test_the_folder_is_looked_at_before_anything_is_fetched(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        raise AssertionError("a model was loaded first")
+
+    monkeypatch.setattr(evaluation_run, "load_subject", load)
+    for words, message in (
+        (["--data", "/nope"], "/nope: expected a folder"),
+        (["--data", "data", "--reference", "nowhere"], "nowhere: expected a folder"),
+    ):
+        assert main(["evaluate", "--model", "user/name", *words, "--output", "report"]) == 2
+        assert message in capsys.readouterr().err

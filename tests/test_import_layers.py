@@ -68,12 +68,14 @@ MAY_IMPORT = {
     "conversion_networks": {"conversion_files", "conversion_layout", "conversion_parity", "models"},
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models
-    "hub_data": {"errors", "hub_upload", "image_io", "picture_files"},
+    "hub_data": {"errors", "hub_upload", "image_io", "picture_files", "table_access"},
     "picture_files": {"processes"},
     "processes": {"errors"},
     "bulk": {"errors", "image_io", "picture_files", "processes"},
-    "bulk_source": {"errors", "hub_errors", "processes"},
-    "bulk_shards": {"errors"},
+    "table_access": {"errors"},
+    "table_builder": {"errors", "table_access"},
+    "bulk_source": {"errors", "hub_errors", "processes", "table_access", "table_builder"},
+    "bulk_shards": {"errors", "table_access"},
     "bulk_datasets": {
         *("bulk", "bulk_shards", "bulk_source", "errors", "hub_errors", "hub_upload", "picture_files", "processes"),
     },

@@ -15,6 +15,7 @@ from cyclegan_hf.saved_files import INDEX_NAME
 from training.checkpointing import CONFIG_NAME, STAGES_NAME, STATE_FOLDER, checkpoint_folders, find_checkpoint
 from training.circumstances import differences
 from training.config import TrainConfig, recipe_path, scaled_load_size
+from training.data.domain_names import name_domains
 from training.run_lock import check_unlocked
 from training.schedule import run_length
 from training.strict_yaml import parse
@@ -86,7 +87,11 @@ def read_command(arguments: list[str]) -> tuple[TrainConfig, Path | None, bool]:
         new_recipe = recipe_path(first.recipe) if first.recipe and checkpoint is None else None
         _settle_length(config, began, given, new_recipe)
     goes_on = checkpoint is not None or goes_on_in_stages
-    if goes_on and first.recipe and (changes := differences(config, _parse(arguments, recipe), "in the recipe")):
+    if not goes_on:
+        name_domains(config.data, recipe.data, arguments)
+    in_recipe = _parse(arguments, recipe) if goes_on and first.recipe else config
+    in_recipe.data.domain_a, in_recipe.data.domain_b = config.data.domain_a, config.data.domain_b
+    if changes := differences(config, in_recipe, "in the recipe"):
         logger.warning(
             "The checkpoint's settings hold, although `--recipe %s` would set others for a new run:%s",
             *(first.recipe, "".join(f"\n  {line}" for line in changes)),

@@ -156,6 +156,18 @@ def _validation_pictures(
     return inputs, references, dict.fromkeys(inputs, True)
 
 
+def check_folders(data: str | Path, reference: str | Path | None = None) -> None:
+    """Check that the folders of an evaluation are there, before anything is loaded or fetched.
+
+    Raises:
+        ValueError: One is missing, or is a file.
+    """
+    for folder in (data, *(() if reference is None else (reference,))):
+        if not Path(folder).is_dir():
+            found = _listing(Path(folder))
+            raise ValueError(f"{folder}: expected a folder with testA and testB (or A and B), found {found}")
+
+
 def spread(files: Sequence[T], count: int) -> list[T]:
     """At most `count` of the files, evenly spaced."""
     if len(files) <= count:

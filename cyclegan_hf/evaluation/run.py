@@ -19,7 +19,14 @@ from cyclegan_hf.evaluation.describe import SetSettings
 from cyclegan_hf.evaluation.evaluator import Evaluator, PairMeasure, Settings
 from cyclegan_hf.evaluation.gallery import Gallery
 from cyclegan_hf.evaluation.networks import DEFAULT_NETWORK, find_network, on_device
-from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, find_pictures, fitted_reader, overlap
+from cyclegan_hf.evaluation.pictures import (
+    Pictures,
+    PictureSet,
+    check_folders,
+    find_pictures,
+    fitted_reader,
+    overlap,
+)
 from cyclegan_hf.evaluation.protocol import precision_of, protocol_of
 from cyclegan_hf.evaluation.report import (
     check_output,
@@ -85,6 +92,7 @@ def run(task: Task) -> tuple[str, int]:
         OSError: If the report cannot be written.
     """
     check_output(task.output)
+    check_folders(task.data, task.reference)
     several = len(task.models) > 1
     subject, alike_names = _checked(task)
     model_names = _unique(alike_names)

@@ -195,3 +195,16 @@ def test_a_bulk_push_that_fails_says_how_to_go_on(server: HubServer, cli: Any, t
     code, output, errors = cli(*words, "--existing", "skip")
     assert (code, errors.count("error")) == (0, 0) and output.endswith("/datasets/tester/bulk-late\n")
     assert any(name.endswith(".parquet") for name in server.files("dataset", "tester/bulk-late"))
+
+
+def test_links_out_of_a_folder_are_not_published(server: HubServer, cli: Any, tmp_path: Path) -> None:
+    root = write_domains(tmp_path / "domains", count=2, size=24)
+    (root / "trainA" / "inside.png").symlink_to(root / "trainA" / "000.png")
+    shutil.copy(root / "trainB" / "000.png", tmp_path / "me.png")
+    words = ["dataset", "push", root / "trainA", root / "trainB", "tester/links", "--license", "cc0-1.0"]
+    words += ["--domain-a", "summer", "--domain-b", "winter"]
+    (root / "trainB" / "link.png").symlink_to(tmp_path / "me.png")
+    code, _, errors = cli(*words)
+    assert code == 2 and "1 of 3 pictures are links to files outside of it" in errors
+    assert ("datasets", "tester/links") not in server.repos
+    assert cli(*words, "--allow-outside-files")[0] == 0

@@ -149,7 +149,7 @@ def test_auto_begins_where_there_is_no_checkpoint_yet_and_latest_does_not(tmp_pa
     words = ["--recipe", "summer2winter", *DATA_FLAGS, "--output-dir", str(tmp_path / "runs" / "s2w")]
     config, checkpoint = parse_command([*words, "--resume-from-checkpoint", "auto"])
     assert checkpoint is None
-    assert config.data.domain_a == "summer"
+    assert config.run.recipe == "summer2winter"
     (tmp_path / "runs" / "s2w_").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"s2w does not exist\. Did you mean .*s2w_\?"):
         parse_command([*words, "--resume-from-checkpoint", "latest"])

@@ -90,7 +90,8 @@ def task(tmp_path: Path) -> Path:
 
 
 def data_flags(task: Path) -> list[str]:
-    return ["--data.a", str(task / "domains" / "trainA"), "--data.b", str(task / "domains" / "trainB")]
+    names = ["--data.domain-a", "summer", "--data.domain-b", "winter"]
+    return ["--data.a", str(task / "domains" / "trainA"), "--data.b", str(task / "domains" / "trainB"), *names]
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(task: Path) -> None:

@@ -1,5 +1,8 @@
 """Sources that `datasets` opens, on this machine: their rows, memory-mapped and streamed, and what is refused."""
 
+import io
+import os
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cyclegan_hf.bulk_source import DatasetSource
+from cyclegan_hf.bulk_source import Rows as BulkRows
 from tests.training.data_files import grey, write_arrow, write_parquet, write_webdataset
 from training.config import DataConfig
 from training.data.normalization import dataset_statistics
@@ -86,7 +91,10 @@ def test_patterns_and_lists_of_files(root: Path, tmp_path: Path) -> None:
     assert greys(load(root, "classes/*/0[0-3].png").train["a"]) == [0, 2, 1, 3]
     listed = tmp_path / "some.txt"
     listed.write_text(f"# chosen\n{root}/classes/zebra/01.png\n\n{root}/b/2.png\n", encoding="utf-8")
-    assert sorted(greys(load_sources(DataConfig(a=str(listed), b=str(root / "b"))).train["a"])) == [1, 202]
+    places = {"a": str(listed), "b": str(root / "b")}
+    with pytest.raises(ValueError, match=r"2 of 2 files are outside of the list's folder.*allow-outside-files"):
+        load_sources(DataConfig(**places))
+    assert sorted(greys(load_sources(DataConfig(**places, allow_outside_files=True)).train["a"])) == [1, 202]
     inside = root / "classes" / "list.txt"
     inside.write_text("zebra/03.png\nhorse/04.png\nzebra/03.png\n", encoding="utf-8")
     assert sorted(greys(load(root, "classes/list.txt").train["a"])) == [3, 4]
@@ -241,7 +249,7 @@ def test_pairs_go_with_one_order_only(root: Path, data: dict[str, Any]) -> None:
 
 def test_missing_files_of_a_list_are_counted(root: Path, tmp_path: Path) -> None:
     (tmp_path / "l.txt").write_text("x.png\ny.png\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"2 of 2 files are missing, the first is .*x.png; paths are relative"):
+    with pytest.raises(ValueError, match=r"2 of 2 files are missing, the first is .*x.png'; paths are relative"):
         load_sources(DataConfig(a=str(tmp_path / "l.txt"), b=str(root / "b")))
 
 
@@ -261,5 +269,75 @@ def test_a_row_without_a_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "b" / "1.png")
     sources = load(tmp_path, "x.parquet")
-    with pytest.raises(ValueError, match=r"x.parquet row 1: expected a picture, got an empty cell"):
+    with pytest.raises(ValueError, match=r"x.parquet row 1: .*empty cell"):
         open_picture(sources.train["a"][1])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_lists_as_other_programs_write_them(tmp_path: Path, encoding: str) -> None:
+    names = ["été.png", "with space.png", "deep/one.png", '"kept".png']
+    (tmp_path / "deep").mkdir()
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(grey(10 * number))
+    text = '# a comment\r\n\r\nété.png\r\n"with space.png"\r\ndeep\\\\one.png\r\n"kept".png\r\n'
+    (tmp_path / "list.txt").write_bytes(text.replace("\\\\", "\\").encode(encoding))
+    pictures = load_sources(DataConfig(a=str(tmp_path / "list.txt"), b=str(tmp_path))).train["a"]
+    assert sorted(greys(pictures)) == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize("line", ["../secret.png", "link.png", "missing\0.png", "pipe.png", "deep"])
+def test_lists_that_name_something_else(tmp_path: Path, line: str) -> None:
+    folder = tmp_path / "set"
+    (folder / "deep").mkdir(parents=True)
+    for path in (tmp_path / "secret.png", folder / "one.png"):
+        path.write_bytes(grey(1))
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "list.txt").write_text(f"one.png\n{line}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"1 of 2 files are (outside|missing)"):
+        load_sources(DataConfig(a=str(folder / "list.txt"), b=str(tmp_path)))
+
+
+def test_a_tar_whose_names_have_several_dots(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for number in range(30):
+            member = tarfile.TarInfo(f"pic.{number}.png")
+            member.size = len(grey(number))
+            tar.addfile(member, io.BytesIO(grey(number)))
+    for read in (
+        lambda: load_sources(DataConfig(a=str(tmp_path / "x.tar"), b=str(tmp_path))),
+        lambda: BulkRows(DatasetSource(place=str(tmp_path / "x.tar")), True),
+    ):
+        with pytest.raises(ValueError, match="a name ends at its first dot") as caught:
+            read()
+        assert "29.png" not in str(caught.value)
+
+
+def test_a_mistyped_folder_offline_is_a_missing_folder() -> None:
+    for read in (
+        lambda: load_sources(DataConfig(a="runs/missing", b="runs/missing")),
+        lambda: BulkRows(DatasetSource(place="runs/missing"), True),
+    ):
+        with pytest.raises(ValueError, match="runs/missing: there is no such folder"):
+            read()
+
+
+def test_pipes_are_no_shards(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "set", (3,))
+    os.mkfifo(tmp_path / "set" / "train-00001.parquet")
+    os.mkfifo(tmp_path / "set" / "list.txt")
+    for place in ("set", "set/*.parquet"):
+        assert (
+            len(
+                load_sources(
+                    DataConfig(a=f"{tmp_path}/{place},column=imageA", b=f"{tmp_path}/set,column=imageB")
+                ).train["a"]
+            )
+            == 3
+        )
+    for place in ("list.txt", "train-00001.parquet"):
+        with pytest.raises(ValueError, match=r"`data.a`"):
+            load_sources(DataConfig(a=f"{tmp_path}/set/{place}", b=f"{tmp_path}/set,column=imageB"))
+    os.mkfifo(tmp_path / "set" / "README.md")
+    with pytest.raises(ValueError, match=r"README.md: expected a text file"):
+        load_sources(DataConfig(a=f"{tmp_path}/set,column=imageA", b=f"{tmp_path}/set,column=imageB"))

@@ -40,6 +40,9 @@ class DataConfig:
     stream_samples: int = 100
     """Pictures of each streamed source that are held for sample grids and scores: its test pictures, or some of
     training's."""
+    allow_outside_files: bool = False
+    """Let tables and lists name files outside of their own folder or repository. A stranger's table could so make you
+    train with, and show in your sample grids, private files of yours."""
     test_share: float = 0.0
     """Share of a domain's training pictures that is held out as test pictures, where it has no test folder."""
     validation_share: float | None = None
@@ -57,7 +60,8 @@ class DataConfig:
     """Pictures of A that may share a species of B: a class folder, or without folders the file's name up to the first
     `-`, `_` or space."""
     domain_a: str = "a"
-    """Name of domain A."""
+    """Name of domain A. The command line takes it from the folder or data set of `a`, where neither this flag nor a
+    recipe with a source of its own names it."""
     domain_b: str = "b"
     """Name of domain B."""
     remove_background_a: bool = False

@@ -44,6 +44,7 @@ class Source:
         self.root: Path | None = None
         self.lengths: list[int] | None = None
         self.revision: str | None = None
+        self.split: str | None = None
         self._in_shards = False
         if files := picture_files(spec):
             if options := [name for name in ("revision", "token") if getattr(spec, name)]:
@@ -51,7 +52,7 @@ class Source:
             self.pictures, self.root = files
         else:
             data = DataSet(spec, test)
-            self.revision = data.revision()
+            self.revision, self.split = data.revision(), data.split
             is_here = not (spec.is_hub_id or spec.is_address)
             if data.is_folder and (streaming or is_here):
                 self.pictures = data.addresses()
@@ -113,14 +114,16 @@ class Domain:
     def __init__(self, key: str, config: DataConfig) -> None:
         self.key = key
         self.config = config
-        specs = read_sources(getattr(config, key), f"data.{key}")
-        self._tested = read_sources(getattr(config, f"test_{key}"), f"data.test_{key}")
+        outside = config.allow_outside_files
+        specs = read_sources(getattr(config, key), f"data.{key}", outside)
+        self._tested = read_sources(getattr(config, f"test_{key}"), f"data.test_{key}", outside)
         if not specs:
             raise ValueError(f"`data.{key}` names no source of pictures.")
         for spec in self._tested:
             if spec.weight is not None:
                 raise spec.refuse("`weight=` is for training pictures: all test pictures count the same.")
         self.sources = [Source(spec, config.streaming) for spec in specs]
+        self.test_sources = [Source(spec, config.streaming, test=True) for spec in self._tested]
         self.is_streamed = any(source.stream is not None for source in self.sources)
         self.is_weighted = any(spec.weight is not None for spec in specs)
         self._starts = [0, *itertools.accumulate(len(source.pictures) for source in self.sources)]
@@ -134,6 +137,11 @@ class Domain:
     def has_test_source(self) -> bool:
         """Whether the test pictures have a source of their own."""
         return bool(self._tested)
+
+    def opened(self) -> dict[str, list[Source]]:
+        """The sources, opened, by the flags that name them."""
+        found = {f"data.{self.key}": self.sources, f"data.test_{self.key}": self.test_sources}
+        return {name: sources for name, sources in found.items() if sources}
 
     def folder(self) -> Path:
         """The folder that the pictures' names begin below.
@@ -178,7 +186,7 @@ class Domain:
         """The test source's pictures (of a stream, some of them), or those that are held out."""
         if not self._tested:
             return self.pictures(places)
-        sources = [Source(spec, self.config.streaming, test=True) for spec in self._tested]
+        sources = self.test_sources
         if any(source.stream is not None for source in sources):
             return sample(sources, self.config.stream_samples)
         parts = [source.pictures for source in sources]

@@ -1,10 +1,13 @@
 """Sources that are picture files on this machine: a folder, a pattern, a list. No picture is opened."""
 
+import codecs
 import glob
+import os
 from pathlib import Path
 
 from cyclegan_hf.picture_files import READABLE, visible_files
-from training.data.notation import KINDS, SourceSpec
+from cyclegan_hf.table_access import is_below, read_regular_file, real_folders, shown
+from training.data.notation import KINDS, OUTSIDE_FLAG, SourceSpec
 
 
 SHARDS = frozenset(KINDS)
@@ -29,6 +32,8 @@ def picture_files(spec: SourceSpec) -> tuple[list[Path], Path] | None:
     if not path.exists() and glob.has_magic(spec.place):
         return _matches(spec)
     if path.is_dir():
+        if not spec.is_table:
+            _refuse_both_domains(spec, path)
         return None if is_data_set(spec, path) else (list_pictures(path, spec.key), path)
     if path.suffix.lower() == ".txt" and path.exists():
         return _listed(spec, path)
@@ -99,16 +104,51 @@ def _matches(spec: SourceSpec) -> tuple[list[Path], Path] | None:
 
 def _listed(spec: SourceSpec, path: Path) -> tuple[list[Path], Path]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in _text(read_regular_file(path)).splitlines()]
     except (OSError, UnicodeError) as error:
         raise ValueError(f"`{spec.key}` {spec.place}: a list of paths that cannot be read: {error}.") from error
-    files = [path.parent / line for line in lines if line and not line.startswith("#")]
-    missing = [file for file in files if not file.is_file()]
+    files = [_named(path.parent, line) for line in lines if line and not line.startswith("#")]
+    folders = real_folders(path.parent)
+    outside = [file for file in files if "\0" not in str(file) and not is_below(os.path.realpath(file), folders)]
+    if outside and not spec.allow_outside_files:
+        raise ValueError(
+            f"`{spec.key}` {spec.place}: {len(outside)} of {len(files)} files are outside of the list's folder, the "
+            f"first is {shown(str(outside[0]))}; `{OUTSIDE_FLAG}` opens them."
+        )
+    missing = [file for file in files if not os.path.isfile(file)]
     if missing:
         raise ValueError(
-            f"`{spec.key}` {spec.place}: {len(missing)} of {len(files)} files are missing, the first is {missing[0]}; "
-            "paths are relative to the list."
+            f"`{spec.key}` {spec.place}: {len(missing)} of {len(files)} files are missing, the first is "
+            f"{shown(str(missing[0]))}; paths are relative to the list."
         )
     if not files:
         raise ValueError(f"`{spec.key}` {spec.place}: the list names no file.")
     return sorted(dict.fromkeys(files)), path.parent
+
+
+def _refuse_both_domains(spec: SourceSpec, folder: Path) -> None:
+    """Refuse a folder that holds both domains, and often the test images too."""
+    split, letter = ("test" if "test" in spec.key else "train"), spec.key[-1].upper()
+    for form in ("{split}{letter}", "{split}/{letter}", "{letter}"):
+        own, other = (folder / form.format(split=split, letter=name) for name in (letter, "BA"["AB".index(letter)]))
+        if own.is_dir() and other.is_dir():
+            raise ValueError(
+                f"`{spec.key}` {spec.place}: it holds both domains, {own.relative_to(folder)} and "
+                f"{other.relative_to(folder)}. Did you mean {own}?"
+            )
+
+
+def _text(content: bytes) -> str:
+    """The text of a list: UTF-8 or UTF-16, with a byte-order mark or without."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    if b"\0" in content[:2] or b"\0" in content[2:4]:  # what begins in ASCII has a zero in each of its first pairs
+        return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-16-be")
+    return content.decode("utf-8-sig")
+
+
+def _named(folder: Path, line: str) -> Path:
+    """The file that a line names: as it is written, without quotation marks, or with slashes for backslashes."""
+    bare = line[1:-1] if len(line) > 1 and line[0] == line[-1] and line[0] in "\"'" else line
+    names = dict.fromkeys([line, bare, bare.replace("\\", "/")])
+    return next((folder / name for name in names if os.path.isfile(folder / name)), folder / list(names)[-1])

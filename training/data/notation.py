@@ -16,7 +16,7 @@ of `datasets.load_dataset`. Several sources make a list: `--data.a photos user/n
 import difflib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -25,6 +25,9 @@ KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow", ".zip":
 ADDRESSES = ("hf://", "https://", "http://")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _OPTION = re.compile(r"\s*\w+=")
+
+OUTSIDE_FLAG = "--data.allow-outside-files"
+"""The flag that lets tables and lists name files outside of their folder or repository."""
 
 Written = str | list[str] | None
 """A source, several, or none, as a flag or a recipe gives it."""
@@ -47,6 +50,7 @@ class SourceSpec:
         label_column: Unset, `label`, or the only column of labels.
         unique: Take each picture once, however often its bytes are repeated.
         weight: The source's share of the pictures drawn, in proportion to the other sources' weights.
+        allow_outside_files: Open files outside of the source that its tables or lists name.
     """
 
     key: str
@@ -61,6 +65,7 @@ class SourceSpec:
     label_column: str | None = None
     unique: bool = False
     weight: float | None = None
+    allow_outside_files: bool = False
 
     @property
     def is_address(self) -> bool:
@@ -99,18 +104,19 @@ class SourceSpec:
 OPTIONS = ("config", "split", "column", "revision", "token", "label", "label_column", "unique", "weight")
 
 
-def read_sources(written: Written, key: str) -> list[SourceSpec]:
+def read_sources(written: Written, key: str, allow_outside_files: bool = False) -> list[SourceSpec]:
     """What a flag or a recipe's key says.
 
     Args:
         written: One source, several, or none.
         key: The key, for messages: `"data.a"`.
+        allow_outside_files: Open files outside of the sources that their tables or lists name.
 
     Raises:
         ValueError: For an unknown option (with the nearest one) or a value that cannot be.
     """
     texts = [] if written is None else [written] if isinstance(written, str) else list(written)
-    return [_read(text, key) for text in texts]
+    return [replace(_read(text, key), allow_outside_files=allow_outside_files) for text in texts]
 
 
 def _read(text: str, key: str) -> SourceSpec:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.image_io import open_image
+from cyclegan_hf.table_access import TableAccess, shown
 
 
 class Encoded(NamedTuple):
@@ -19,13 +20,15 @@ class Encoded(NamedTuple):
     Attributes:
         name: Where it comes from, for messages.
         data: The file's bytes; unset, they are at `address`.
-        address: A path or an address that `datasets` opens.
+        address: A path or an address, as the table has it.
+        access: What the table may name.
         secret: A token for the Hub.
     """
 
     name: str
     data: bytes | None
     address: str | None = None
+    access: TableAccess | None = None
     secret: str | None = None
 
     def __str__(self) -> str:
@@ -35,20 +38,10 @@ class Encoded(NamedTuple):
         """The file's bytes.
 
         Raises:
-            ValueError: If there are none, or they cannot be fetched.
+            ValueError: If there are none, the table may not name that file, or it cannot be read.
         """
-        if self.data is not None:
-            return self.data
-        if not self.address:
-            raise ValueError("expected a picture, got an empty cell")
-        from datasets import DownloadConfig
-        from datasets.utils.file_utils import xopen
-
-        try:
-            with xopen(self.address, "rb", download_config=DownloadConfig(token=self.secret)) as file:
-                return file.read()
-        except Exception as error:  # of the file system in question: a lost connection, a missing file
-            raise ValueError(f"cannot be fetched ({one_line(error)})") from error
+        access = self.access or TableAccess(place=self.name)
+        return access.content({"bytes": self.data, "path": self.address}, self.secret)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,15 +52,19 @@ class Table:
         rows: A `datasets.Dataset` whose column gives bytes and path, not decoded.
         column: The column.
         name: The source, for messages.
+        access: What its cells may name.
+        secret: A token for the Hub.
     """
 
     rows: Any
     column: str
     name: str
+    access: TableAccess | None = None
+    secret: str | None = None
 
     def picture(self, index: int) -> Encoded:
         """The picture of a row, read now."""
-        return encoded(self.rows[index][self.column], f"{self.name} row {index}")
+        return encoded(cell_of(self.rows[index], self.column), f"{self.name} row {index}", self.access, self.secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +114,33 @@ class Rows(Sequence[Row]):
         return (Row(self.table, int(index)) for index in self.indices)
 
 
-def encoded(cell: Any, name: str, secret: str | None = None) -> Encoded:
-    """A cell of a column of pictures, as `datasets.Image(decode=False)` has it: `{"bytes": …, "path": …}` or none."""
+MEMBER = "__key__"
+"""The column of a webdataset that has the names of its archives' members, without their extensions."""
+
+
+def cell_of(row: dict[str, Any], column: str) -> Any:
+    """A row's cell; of an archive's member with its name."""
+    cell = row[column]
+    if cell is not None and cell["bytes"] is not None and row.get(MEMBER):
+        return {"bytes": cell["bytes"], "path": f"{row[MEMBER]}.{column}"}
+    return cell
+
+
+def encoded(cell: Any, name: str, access: TableAccess | None = None, secret: str | None = None) -> Encoded:
+    """A cell of a column of pictures, as `datasets.Image(decode=False)` has it: `{"bytes": …, "path": …}` or none.
+
+    Args:
+        cell: The cell.
+        name: Its row, for messages.
+        access: What the table may name; unset, its cells must hold bytes.
+        secret: A token for the Hub.
+    """
     if cell is None:
         return Encoded(name, None)
     path = cell["path"]
-    if path:
-        name = f"{name} ({path})" if cell["bytes"] is not None else path
-    return Encoded(name, cell["bytes"], path, secret)
+    if path and cell["bytes"] is not None:
+        name = f"{name} ({path if path.isprintable() and len(path) < 200 else shown(path)})"
+    return Encoded(name, cell["bytes"], path, access, secret)
 
 
 def open_picture(picture: Picture) -> Image.Image:

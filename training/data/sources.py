@@ -13,6 +13,7 @@ from cyclegan_hf.background import remove_backgrounds
 from cyclegan_hf.validation_split import drawn_order, held_out_count
 from training.data.config import DataConfig
 from training.data.domain import Domain
+from training.data.overlap import warn_of_shared_images
 from training.data.pictures import Picture
 from training.data.shards import Group
 
@@ -63,6 +64,7 @@ def load_sources(config: DataConfig) -> Sources:
             nothing to train with, or if the cap of the pairs is too low for the pictures.
     """
     domains = {key: Domain(key, config) for key in ("a", "b")}
+    warn_of_shared_images({name: part for domain in domains.values() for name, part in domain.opened().items()})
     splits = {key: _split(domain, config) for key, domain in domains.items()}
     train = {key: domain.training_pictures(splits[key][0]) for key, domain in domains.items()}
     names = {key: domain.names(splits[key][0]) + domain.streams for key, domain in domains.items()}

@@ -9,12 +9,22 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from cyclegan_hf.bulk_source import is_picture_column, picture_columns
+from cyclegan_hf.bulk_source import is_picture_column, listed, member_hint, picture_columns
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub_errors import data_refusal
-from training.data.files import matches
-from training.data.notation import KINDS, SourceSpec
-from training.data.pictures import Encoded, Picture, Rows, Table, encoded
+from cyclegan_hf.table_access import TableAccess
+from cyclegan_hf.table_builder import (
+    access_of,
+    cause_of,
+    check_saved,
+    is_folder,
+    keep_bytes,
+    open_builder,
+    unreachable,
+)
+from training.data.files import fixed_folder, matches
+from training.data.notation import KINDS, OUTSIDE_FLAG, SourceSpec
+from training.data.pictures import MEMBER, Encoded, Picture, Rows, Table, cell_of, encoded
 
 
 _REPO_FILES = re.compile(r"hf://datasets/([^/@]+/[^/@]+)")
@@ -49,12 +59,12 @@ class Labels:
             which = (
                 "there is no column `label`: name it with `label_column=`" if name is None else f"no column `{name}`"
             )
-            raise spec.refuse(f"{which}; there are: {', '.join(features)}.")
+            raise spec.refuse(f"{which}; there are: {listed(features)}.")
         self.path = name.split(".")  # `json.label`: within a column of mappings
         if isinstance(features.get(name), ClassLabel):
             self.names = features[name].names
             if spec.label not in self.names:
-                raise spec.refuse(f"no row is labelled so in `{name}`; its labels are: {_some(self.names)}.")
+                raise spec.refuse(f"no row is labelled so in `{name}`; its labels are: {listed(self.names)}.")
 
     @property
     def columns(self) -> list[str]:
@@ -82,7 +92,7 @@ class Labels:
         if not self.path:
             return self.spec.refuse("it holds no row.")
         return self.spec.refuse(
-            f"no row is labelled so in `{'.'.join(self.path)}`; there are: {_some(sorted(self.seen))}."
+            f"no row is labelled so in `{'.'.join(self.path)}`; there are: {listed(sorted(self.seen))}."
         )
 
 
@@ -102,6 +112,8 @@ class DataSet:
         self.secret = spec.secret()
         self._saved = _saved_folder(spec)
         try:
+            if self._saved is not None:
+                check_saved(self._saved)
             builder = self._builder()
             splits = builder.as_streaming_dataset()
         except Exception as error:  # of some ten classes, from pyarrow's to httpx's
@@ -112,8 +124,11 @@ class DataSet:
             features = splits[self.split]._resolve_features().features
         self.column = picture_column(spec, features)
         self.labels = Labels(spec, features)
-        self.is_folder = _is_folder(builder)
+        keep_bytes(builder)
+        self._members = [MEMBER] if "__url__" in features and MEMBER in features else []
+        self.is_folder = is_folder(builder)
         self.builder = builder
+        self.access = self._access()
 
     def memory_mapped(self) -> tuple[Rows, list[int] | None]:
         """The rows in a file of this machine's, made where it is not there yet; what a label leaves out is left out.
@@ -140,12 +155,13 @@ class DataSet:
             )
         if len(indices) == 0:
             raise self.labels.refusal()
-        table = Table(_undecoded(rows.select_columns([self.column]), self.column), self.column, self.spec.place)
-        return Rows(table, indices), lengths
+        column = _undecoded(rows.select_columns([self.column, *self._members]), self.column)
+        access = self._access(mapped=True)
+        return Rows(Table(column, self.column, self.spec.place, access, self.secret), indices), lengths
 
     def streamed(self) -> Any:
         """The rows as a `datasets.IterableDataset` of the picture's and the label's columns, not decoded."""
-        wanted = list(dict.fromkeys([self.column, *self.labels.columns]))
+        wanted = list(dict.fromkeys([self.column, *self.labels.columns, *self._members]))
         if _is_parquet(self.builder):
             self.builder.config.columns = wanted  # then the others are not even fetched
         rows = self.builder.as_streaming_dataset(split=self.split)
@@ -155,8 +171,10 @@ class DataSet:
     def addresses(self) -> list[Picture]:
         """The pictures of a folder, where they lie: nothing is fetched before one is opened."""
         rows = ((number, row) for number, row in enumerate(self.streamed()) if self.labels.fits(row))
-        cells = [self.rows_of(row, f"{self.spec.place} row {number}") for number, row in rows]
-        found: list[Picture] = [_on_this_machine(cell) for cell in cells]
+        try:
+            found = [self._placed(self.rows_of(row, f"{self.spec.place} row {number}")) for number, row in rows]
+        except Exception as error:  # metadata that cannot be read, or name files elsewhere
+            raise self.spec.refuse(self._in_words(error)) from error
         if not found:
             raise self.labels.refusal()
         return found
@@ -193,36 +211,66 @@ class DataSet:
 
     def rows_of(self, row: dict[str, Any], name: str) -> Encoded:
         """A row's picture."""
-        return encoded(row[self.column], name, self.secret)
+        return encoded(cell_of(row, self.column), name, self.access, self.secret)
 
     def refusal_of(self, name: str, error: Exception) -> ValueError:
         """The error of a shard that cannot be read, or not to its end."""
         return self.spec.refuse(f"{name} cannot be read: {one_line(error, 300)}")
 
-    def _builder(self) -> Any:
-        from datasets import load_dataset_builder
+    def _placed(self, cell: Encoded) -> Picture:
+        """A picture of a folder: its path if it is a file here, named by its address if it is elsewhere."""
+        if cell.data is not None or cell.address is None:
+            return cell
+        try:
+            place = self.access.locate(cell.address)
+        except ValueError:  # told of when it is opened, by its row
+            return cell
+        return cell._replace(name=cell.address) if "://" in place else Path(place)
 
+    def _access(self, mapped: bool = False) -> TableAccess:
+        spec = self.spec
+        is_here = not (spec.is_hub_id or spec.is_address)
+        root = fixed_folder(spec.place) if is_here else None
+        return access_of(
+            self.builder,
+            self.split,
+            spec.place,
+            root.parent if root is not None and root.is_file() else root,
+            token=self.secret,
+            mapped=mapped,
+            everything=spec.allow_outside_files,
+            flag=OUTSIDE_FLAG,
+        )
+
+    def _builder(self) -> Any:
         spec = self.spec
         if self._saved is not None:
             names = [self._saved] if not self._is_dict() else [path for path in self._saved.iterdir() if path.is_dir()]
             files = {"train" if folder == self._saved else folder.name: _arrow_files(folder) for folder in names}
-            return load_dataset_builder("arrow", data_files=files)
+            return open_builder("arrow", data_files=files)
         if spec.is_address:
             kind = KINDS.get(Path(urlsplit(spec.place).path).suffix.lower())
             if kind is None:
                 raise ValueError(
                     f"an address must end in {', '.join(KINDS)}; of a whole data set on the Hub, the id will do."
                 )
-            return load_dataset_builder(kind, data_files=_by_split(spec, [spec.place]), token=self.secret)
+            return open_builder(kind, data_files=_by_split(spec, [spec.place]), token=self.secret)
         path = Path(spec.place).expanduser()
         if spec.is_hub_id or path.is_dir():
             place = spec.place if spec.is_hub_id else str(path)
-            return load_dataset_builder(place, spec.config, revision=spec.revision, token=self.secret)
+            return open_builder(
+                place,
+                spec.config,
+                revision=spec.revision,
+                token=self.secret,
+                everything=spec.allow_outside_files,
+                flag=OUTSIDE_FLAG,
+            )
         found = [path] if path.is_file() else matches(spec.place)
         kinds = {KINDS.get(file.suffix.lower()) for file in found}
         if len(kinds) > 1 or None in kinds:
             raise ValueError(f"shards of one kind are wanted, found {', '.join(sorted({f.suffix for f in found}))}.")
-        return load_dataset_builder(str(*kinds), data_files=_by_split(spec, [str(file) for file in found]))
+        return open_builder(str(*kinds), data_files=_by_split(spec, [str(file) for file in found]))
 
     def _is_dict(self) -> bool:
         return self._saved is not None and (self._saved / "dataset_dict.json").is_file()
@@ -254,11 +302,13 @@ class DataSet:
         return found[1] if found else None
 
     def _in_words(self, error: Exception) -> str:
-        text = one_line(error, 300)
+        text = one_line(cause_of(error), 300)
         if (repo_id := self._repo_id()) is not None:
             told = data_refusal(error, repo_id, token=self.secret, variable=self.spec.token)
             text = f"{told}." if told else text
-        if self.spec.is_hub_id and text.startswith(("Dataset '", "there is no such", "Couldn't reach")):
+        if self.spec.is_hub_id and (told := unreachable(error)):
+            text = f"{told}."
+        elif self.spec.is_hub_id and text.startswith(("Dataset '", "there is no such")):
             text = f"neither a path on this machine nor a data set that the Hub gives: {text}"
         elif isinstance(error, ImportError) and self.spec.place.startswith("http"):
             text = "https:// needs the package aiohttp: pip install aiohttp."
@@ -280,15 +330,14 @@ def picture_column(spec: SourceSpec, features: Any) -> str:
         if len(pictures) == 1:
             return pictures[0]
         if pictures:
-            raise spec.refuse(
-                f"it has several columns of pictures: say which, `column={'` or `column='.join(pictures)}`."
-            )
-        raise spec.refuse(f"it has no column of pictures; there are: {', '.join(features)}.")
+            told = f"`column={'` or `column='.join(pictures)}`" if len(pictures) < 4 else listed(pictures)
+            raise spec.refuse(f"it has several columns of pictures: say which, {told}{member_hint(pictures)}.")
+        raise spec.refuse(f"it has no column of pictures; there are: {listed(features)}.")
     if spec.column not in features:
-        raise spec.refuse(f"there is no column `{spec.column}`; there are: {', '.join(features)}.")
+        raise spec.refuse(f"there is no column `{spec.column}`; there are: {listed(features)}.")
     feature = features[spec.column]
     if not (is_picture_column(feature) or getattr(feature, "dtype", None) == "string"):
-        raise spec.refuse(f"the column `{spec.column}` holds no pictures; these do: {', '.join(pictures) or 'none'}.")
+        raise spec.refuse(f"the column `{spec.column}` holds no pictures; these do: {listed(pictures) or 'none'}.")
     return spec.column
 
 
@@ -323,23 +372,7 @@ def _arrow_files(folder: Path) -> list[str]:
     return [str(path) for path in sorted(folder.glob("*.arrow"))]
 
 
-def _on_this_machine(cell: Encoded) -> Picture:
-    """A picture as its path, if it is a file here."""
-    is_file = cell.data is None and cell.address is not None and "://" not in cell.address
-    return Path(cell.address) if is_file else cell
-
-
-def _is_folder(builder: Any) -> bool:
-    from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
-
-    return isinstance(builder, FolderBasedBuilder)
-
-
 def _is_parquet(builder: Any) -> bool:
     from datasets.packaged_modules.parquet.parquet import Parquet
 
     return isinstance(builder, Parquet)
-
-
-def _some(values: Sequence[str]) -> str:
-    return ", ".join(map(str, values[:_LISTED])) + (" …" if len(values) > _LISTED else "")
