@@ -72,7 +72,7 @@ def test_cutout_hides_a_quarter_or_what_of_it_is_inside() -> None:
 
 
 def test_another_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="translation.*blur"):
+    with pytest.raises(ValueError, match=r"translation.*blur"):
         augment_for_discriminator(torch.zeros(1, 3, 8, 8), ["blur"])  # type: ignore[list-item]
 
 
