@@ -21,6 +21,7 @@ from cyclegan_hf.models.layers import NormType, PaddingMode
 Kind = Literal["generator", "discriminator"]
 Tensors = Mapping[str, torch.Tensor]
 
+_WRAPPER_PARTS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -92,7 +93,7 @@ def map_official_state_dict(
     Raises:
         ValueError: Not an official network; one line that names what it looks like or which tensors do not fit.
     """
-    tensors = strip_data_parallel(state_dict)
+    tensors = strip_wrappers(state_dict)
     _refuse_strangers(tensors)
     if "net.0.weight" in tensors:
         layout = _pixel_discriminator(tensors)
@@ -105,12 +106,18 @@ def map_official_state_dict(
     return _mapped(tensors, layout)
 
 
-def strip_data_parallel(tensors: Tensors) -> dict[str, torch.Tensor]:
-    """The same tensors without what `DataParallel` (`module.`) and `torch.compile` (`_orig_mod.`) put before every name."""  # noqa: E501
-    stripped = dict(tensors)
-    for prefix in ("module.", "_orig_mod.") * 3:
-        if stripped and all(name.startswith(prefix) for name in stripped):
-            stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
+def strip_wrappers(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """Return the same tensors under the names that they have without wrappers around the network.
+
+    `torch.compile` puts `_orig_mod.` into names, at the front or before a part that was compiled; FSDP and activation
+    checkpointing have prefixes of the same kind. `DataParallel`, `DistributedDataParallel` and `AveragedModel` put
+    `module.` before every name. They may be nested in any order. The step counter of `AveragedModel` is left out.
+    """
+    stripped = {_WRAPPER_PARTS.sub("", name): tensor for name, tensor in tensors.items() if name != "n_averaged"}
+    if len(stripped) < len(tensors) - ("n_averaged" in tensors):
+        raise ValueError("two tensors have one name, apart from prefixes such as `_orig_mod.`; expected one network.")
+    while stripped and all(name.startswith("module.") for name in stripped):
+        stripped = {name.removeprefix("module."): tensor for name, tensor in stripped.items()}
     return stripped
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from cyclegan_hf.conversion_files import read_tensors, sha256
-from cyclegan_hf.conversion_layout import Kind, MappedNetwork, map_official_state_dict, strip_data_parallel
+from cyclegan_hf.conversion_layout import Kind, MappedNetwork, map_official_state_dict, strip_wrappers
 from cyclegan_hf.conversion_parity import official_output
 from cyclegan_hf.models.generator_unet import UnetGenerator
 from cyclegan_hf.models.layers import PaddingMode
@@ -221,7 +221,7 @@ def _compared(
     size = 256 if model.min_size <= 256 and 256 % multiple == 0 else model.min_size
     shape = (1, network.config["in_channels"], size, size)
     sample = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    official = {name: tensor.float() for name, tensor in strip_data_parallel(tensors).items()}
+    official = {name: tensor.float() for name, tensor in strip_wrappers(tensors).items()}
     expected = official_output(official, sample, padding_mode)
     difference = (model(sample, return_dict=False)[0] - expected).abs().max().item()
     # Scores have no bound: relative to the largest there.

@@ -121,6 +121,42 @@ def test_file_formats(tmp_path: Path, form: str) -> None:
     assert torch.equal(mapped.state_dict["conv_in.1.weight"], network.state_dict()["model.1.weight"])
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "module.{}",
+        "_orig_mod.{}",
+        "module._orig_mod.{}",
+        "_orig_mod.module.{}",
+        "model._orig_mod.{}",  # a part that was compiled alone
+    ],
+)
+def test_prefixes_of_wrappers_are_taken_off(tmp_path: Path, name: str) -> None:
+    network, path = small_resnet(), tmp_path / "latest_net_G.pth"
+    tensors = network.state_dict()
+    inner = {key: key.removeprefix("model.") for key in tensors} if name.startswith("model.") else {}
+    torch.save({name.format(inner.get(key, key)): tensor for key, tensor in tensors.items()}, path)
+    report = convert_official_checkpoint([path], tmp_path / "model").networks[0]
+    assert {entry["source"] for entry in report.tensors} == tensors.keys()
+
+
+def test_an_averaged_model_is_read_without_its_counter(tmp_path: Path) -> None:
+    network, path = small_resnet(), tmp_path / "latest_net_G.pth"
+    torch.save(torch.optim.swa_utils.AveragedModel(network).state_dict(), path)
+    mapped = load_official_network(path, "generator")
+    assert torch.equal(mapped.state_dict["conv_in.1.weight"], network.state_dict()["model.1.weight"])
+
+
+@pytest.mark.parametrize("name", ["state_dict", "model", "params_ema"])
+def test_a_training_scripts_checkpoint_is_opened(tmp_path: Path, name: str) -> None:
+    network, path = small_resnet(), tmp_path / "latest_net_G.pth"
+    torch.save({name: network.state_dict(), "epoch": 5, "optimizer": {"state": {}, "param_groups": []}}, path)
+    mapped = load_official_network(path, "generator")
+    assert torch.equal(mapped.state_dict["conv_in.1.weight"], network.state_dict()["model.1.weight"])
+    torch.save({"state_dict": {name: network.state_dict()}}, path)
+    assert load_official_network(path, "generator").state_dict.keys() == mapped.state_dict.keys()
+
+
 def test_batch_norm_and_dropout_are_noted(tmp_path: Path) -> None:
     file = save(tmp_path / "latest_net_G.pth", small_resnet(norm="batch", dropout=True))
     discriminator = save(tmp_path / "latest_net_D.pth", randomized(Patch(width=2)))
