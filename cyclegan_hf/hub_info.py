@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import HfApi, parse_safetensors_file_metadata
 
 from cyclegan_hf.hub_download import RepoFiles
-from cyclegan_hf.hub_errors import hub_errors
+from cyclegan_hf.hub_errors import ask_hub
 from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
 
@@ -143,8 +143,8 @@ class _Repo:
         self.title = repo_id
         self.prefix = f"{subfolder.strip('/')}/" if subfolder else ""
         self.token = token
-        with hub_errors(repo_id, revision=revision):
-            info = HfApi(token=token).model_info(repo_id, revision=revision)
+        api = HfApi(token=token)
+        info = ask_hub(lambda: api.model_info(repo_id, revision=revision), repo_id, revision=revision)
         self.commit = info.sha
         names = [sibling.rfilename for sibling in info.siblings or []]
         self.names = {name.removeprefix(self.prefix) for name in names if name.startswith(self.prefix)}
@@ -154,10 +154,12 @@ class _Repo:
         return self._files.get(self.prefix + name)
 
     def tensors(self, name: str) -> dict[str, Any]:
-        with hub_errors(self.title, revision=self.commit):
-            found = parse_safetensors_file_metadata(
-                self.title, self.prefix + name, revision=self.commit, token=self.token
-            )
+        where: dict[str, Any] = {"revision": self.commit, "token": self.token}
+        found = ask_hub(
+            lambda: parse_safetensors_file_metadata(self.title, self.prefix + name, **where),
+            self.title,
+            revision=self.commit,
+        )
         return {key: (info.dtype, info.shape) for key, info in found.tensors.items()}
 
 
