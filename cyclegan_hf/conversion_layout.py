@@ -36,7 +36,8 @@ class MappedNetwork:
         state_dict: Its weights under our names: float32, contiguous, not shared with the source.
         sources: The official name of each of our tensors that the source holds.
         filled: Our tensors that the source lacks, because the official network has no such value: zeros.
-        dropped: Official tensors that mean nothing: statistics that instance norms of 2017 recorded and never used.
+        dropped: Official tensors that are not used: statistics that instance norms of 2017 recorded, or of batch norms
+            that use each picture's own.
     """
 
     kind: Kind
@@ -74,7 +75,11 @@ class _Layout:
 
 
 def map_official_state_dict(
-    state_dict: Tensors, *, padding_mode: PaddingMode = "reflect", dropout_prob: float | None = None
+    state_dict: Tensors,
+    *,
+    padding_mode: PaddingMode = "reflect",
+    dropout_prob: float | None = None,
+    batch_statistics: bool = False,
 ) -> MappedNetwork:
     """Recognise an official network and give its tensors our names.
 
@@ -86,6 +91,9 @@ def map_official_state_dict(
         padding_mode: Padding of a ResNet, which names and shapes do not tell; the official default is `"reflect"`.
         dropout_prob: Dropout of a generator. `None` is the official 0.5 where a ResNet has dropout layers, and 0
             elsewhere (U-Net dropout leaves no trace in the names).
+        batch_statistics: Make a generator's batch norms instance norms with the same scales and shifts: each picture
+            then has its own statistics, as in the official code's `test.py` without `--eval`. The stored statistics
+            are dropped.
 
     Returns:
         The network. Every tensor of `state_dict` is in `sources` or in `dropped`.
@@ -103,6 +111,8 @@ def map_official_state_dict(
         layout = _patch_discriminator(tensors)
     else:
         layout = _resnet_generator(tensors, padding_mode, dropout_prob)
+    if batch_statistics and layout.kind == "generator" and layout.config["norm_type"] == "batch":
+        layout.config["norm_type"] = "instance_affine"
     return _mapped(tensors, layout)
 
 
@@ -313,7 +323,7 @@ def _mapped(tensors: Tensors, layout: _Layout) -> MappedNetwork:
         else:
             missing.append(source)
     dropped: list[str] = []
-    if norm_type == "instance":
+    if norm_type in ("instance", "instance_affine"):
         unused = (f"{theirs}.{statistic}" for theirs, _ in layout.norms for statistic in _STATISTICS)
         dropped += [name for name in unused if name in tensors]
     left_over = sorted(tensors.keys() - sources.values() - set(dropped))
