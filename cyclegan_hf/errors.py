@@ -1,5 +1,8 @@
 """Errors told in one line."""
 
+import difflib
+from collections.abc import Iterable
+
 
 def one_line(error: BaseException, max_length: int | None = None) -> str:
     """An exception's message on one line; the exception's name where it has none.
@@ -10,3 +13,16 @@ def one_line(error: BaseException, max_length: int | None = None) -> str:
     """
     text = " ".join(str(error).split()) or type(error).__name__
     return text if max_length is None or len(text) <= max_length else f"{text[: max_length - 1]}…"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the end of a complaint: the known word that was meant, or all of them where none is near.
+
+    Args:
+        word: The word that is not known.
+        known: Those that are.
+    """
+    words = sorted(known)
+    if close := difflib.get_close_matches(word, words, n=1, cutoff=0.7):
+        return f"; did you mean `{close[0]}`?"
+    return f"; expected one of {', '.join(words)}"

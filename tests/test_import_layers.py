@@ -20,6 +20,7 @@ CONVERSION = {
 }
 HUB = {"hub", "hub_data", "hub_info", "hub_space"}
 TO_AND_FROM_THE_HUB = {
+    "hub_timeouts",
     "hub_errors",
     "hub_download",
     "hub_upload",
@@ -42,14 +43,15 @@ MAY_IMPORT = {
     "errors": set(),
     "luma": set(),
     "image_io": {"errors"},
-    "image_processor": {"image_io", "luma"},
-    "hub_errors": {"errors"},
+    "image_processor": {"errors", "image_io", "luma"},
+    "hub_timeouts": set(),
+    "hub_errors": {"errors", "hub_timeouts"},
     "hub_download": {"hub_errors"},
     "hub_upload": {"hub_errors"},
     "hub_card": {"errors"},
     "hub_layout": set(),
     "hardware": set(),
-    "models": {"hub_card", "hub_download", "hub_upload", "luma"},
+    "models": {"errors", "hub_card", "hub_download", "hub_upload", "luma", "saved_files"},
     "losses": {"luma"},
     "metrics": {"luma"},
     "pipelines": {
@@ -108,6 +110,7 @@ MAY_IMPORT = {
 
 # What several architectures share. Any other module of `models` is an architecture, and these are all it may import.
 MODEL_BLOCKS = {
+    "building",
     "checks",
     "layers",
     "attention",

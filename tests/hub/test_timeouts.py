@@ -117,7 +117,7 @@ def test_a_missing_model_is_not_asked_for_again(server: HubServer, client: Clien
 
 
 def mute_run(folder: str, settings: dict[str, Any]) -> tuple[list[str], list[float]]:
-    """A publisher's opening, one checkpoint and a stop, with a Hub that is mute; what it said, and how long each took."""
+    """A publisher's opening, one checkpoint and a stop with a mute Hub: what it said, and how long each took."""
     from training import publishing
     from training.hub_config import HubConfig
 
