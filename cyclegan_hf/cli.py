@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from cyclegan_hf import __version__
 from cyclegan_hf.bulk import PictureFiles, Tally, Translator, counted, translate_all
 from cyclegan_hf.bulk_datasets import NO_DATASET, DatasetOptions, DatasetTranslation, dataset_source
 from cyclegan_hf.cli_arguments import bind_verb, torch_device
@@ -193,7 +194,10 @@ def convert(
     return 0
 
 
-DESCRIPTION = "Translate pictures between two domains with CycleGAN. `cyclegan-hf VERB --help` tells more of a verb."
+DESCRIPTION = (
+    "Translate pictures between two domains with CycleGAN. `cyclegan-hf VERB --help` tells more of a verb, "
+    "`cyclegan-hf --version` the version."
+)
 VERBS: dict[str, Callable[..., int]] = {
     "train": train,
     "translate": translate,
@@ -224,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             words = sys.argv[1:] if arguments is None else arguments
             if words[:1] == ["train"]:  # its flags are the trainer's
                 return start_training(words[1:])
-            return bind_verb(words, VERBS, prog="cyclegan-hf", description=DESCRIPTION)()
+            return bind_verb(words, VERBS, prog="cyclegan-hf", description=DESCRIPTION, version=__version__)()
         finally:
             sys.stdout.flush()  # here rather than at exit, where a closed pipe could only be reported
     except KeyboardInterrupt:

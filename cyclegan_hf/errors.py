@@ -2,6 +2,10 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
+
+
+_ROOT = Path(__file__).resolve().parents[1]  # of a clone; of an installed package, what holds all packages
 
 
 def one_line(error: BaseException, max_length: int | None = None) -> str:
@@ -26,3 +30,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close := difflib.get_close_matches(word, words, n=1, cutoff=0.7):
         return f"; did you mean `{close[0]}`?"
     return f"; expected one of {', '.join(words)}"
+
+
+def install_command(*extras: str) -> str:
+    """Return the command that installs optional dependencies: of the clone that this package runs from, or by name.
+
+    Args:
+        extras: Names of `pyproject.toml`'s optional dependencies, such as `"metrics"`.
+    """
+    names = ",".join(extras)
+    if not (_ROOT / "pyproject.toml").is_file():
+        return f"pip install 'cyclegan_hf[{names}]'"
+    return f"pip install -e '{'.' if Path.cwd() == _ROOT else _ROOT}[{names}]'"

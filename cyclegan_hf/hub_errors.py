@@ -146,6 +146,22 @@ def hub_errors(
         raise _explained(error, repo_id, repo_type, revision, writing) from error
 
 
+def no_folder_either(error: HubError, name: str) -> HubError:
+    """Return the error of a name that was taken for a Hub id because there is no such folder, and say that first.
+
+    Args:
+        error: The Hub does not have it, or cannot be asked; any other error is returned as it is.
+        name: What was asked for.
+    """
+    cause = error.__cause__
+    if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
+        return error
+    asked = isinstance(cause, HfHubHTTPError) and not isinstance(cause, RepositoryNotFoundError)
+    if asked or isinstance(cause, GatedRepoError) or error.busy:
+        return error
+    return HubError(f"{name}: there is no such folder here; as a Hub id, {error}", temporary=error.temporary)
+
+
 def data_refusal(
     error: BaseException, repo_id: str, *, token: str | None = None, variable: str | None = None
 ) -> str | None:

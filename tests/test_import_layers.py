@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "hub_card": {"errors"},
     "hub_layout": set(),
     "hardware": set(),
-    "models": {"errors", "hub_card", "hub_download", "hub_upload", "luma", "saved_files"},
+    "models": {"errors", "hub_card", "hub_download", "hub_errors", "hub_upload", "luma", "saved_files"},
     "losses": {"luma"},
     "metrics": {"luma"},
     "pipelines": {
@@ -62,7 +62,7 @@ MAY_IMPORT = {
         JOBS,
         {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines", "saved_files"} | JOBS,
     ),
-    "background": {"image_io", "picture_files"},
+    "background": {"errors", "image_io", "picture_files"},
     "evaluation": {
         *("errors", "image_io", "image_processor", "losses", "metrics", "models", "picture_files", "pipelines"),
         *("hub_download", "hub_errors", "saved_files"),
@@ -84,9 +84,9 @@ MAY_IMPORT = {
     "saved_files": {"errors"},
     "wheel": set(),
     "cli_hub": HUB,
-    "cli_arguments": set(),
+    "cli_arguments": {"errors"},
     "cli_train": set(),
-    "cli_evaluate": {"cli_arguments", "evaluation"},
+    "cli_evaluate": {"cli_arguments", "errors", "evaluation"},
     "cli_export": {"export_pipeline"},
     "cli": {
         "bulk",

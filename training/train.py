@@ -24,7 +24,9 @@ try:
     from training.stages import train_in_stages
     from training.trainer import Trainer
 except ImportError as error:
-    sys.exit(f"error: {error}; training needs the extra `train`: pip install 'cyclegan_hf[train]'")
+    from cyclegan_hf.errors import install_command
+
+    sys.exit(f"error: {error}; training needs the extra `train`: {install_command('train')}")
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def limited_parameters(max_tensors: float, max_values: float) -> Iterator[None]:
         if tensors > max_tensors or values > max_values:
             raise TooManyParametersError(f"{tensors:,} tensors of {values:,} values, and that is not all")
 
-    hook = register_module_parameter_registration_hook(count)  # type: ignore[arg-type]
+    hook = register_module_parameter_registration_hook(count)
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub_card import is_untouched, network_card, published_card
 from cyclegan_hf.hub_download import RepoFiles
+from cyclegan_hf.hub_errors import HubError, no_folder_either
 from cyclegan_hf.hub_upload import Published, Target, upload
 from cyclegan_hf.models.building import check_against_weights, read_shapes
 from cyclegan_hf.saved_files import read_json
@@ -114,8 +115,11 @@ class NetworkMixin(PushMixin):
             hub = ("revision", "token", "cache_dir", "local_files_only", "force_download")
             files = RepoFiles(name, **{key: kwargs[key] for key in hub if kwargs.get(key) is not None})
             prefix = f"{kwargs['subfolder'].strip('/')}/" if kwargs.get("subfolder") else ""
-            for file in ("config.json", WEIGHTS.format(variant)):
-                files.get(prefix + file)
+            try:
+                files.get(f"{prefix}config.json")
+            except HubError as error:
+                raise no_folder_either(error, name) from error
+            files.get(prefix + WEIGHTS.format(variant))
             kwargs |= {"revision": files.commit, "force_download": False}
             folder = files.get(f"{prefix}config.json").parent
         else:

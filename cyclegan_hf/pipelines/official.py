@@ -11,6 +11,7 @@ import torch
 
 from cyclegan_hf.conversion_networks import convert_networks, roles
 from cyclegan_hf.hub_download import RepoFiles
+from cyclegan_hf.hub_errors import HubError, no_folder_either
 from cyclegan_hf.pipelines.folders import is_hub_id
 from cyclegan_hf.pipelines.storage import cast
 
@@ -91,7 +92,10 @@ def find_official(
     commit = None
     if is_hub_id(model):
         repo = RepoFiles(name, **hub)
-        found = repo.find(*(f"{prefix}*_net_{key}.pth" for key in _NAMES))
+        try:
+            found = repo.find(*(f"{prefix}*_net_{key}.pth" for key in _NAMES))
+        except HubError as error:
+            raise no_folder_either(error, name) from error
         files, commit = {PurePosixPath(path).name: file for path, file in found.items()}, repo.commit
     else:
         files = {file.name: file for file in (Path(name) / prefix).glob("*_net_G*.pth")}

@@ -411,7 +411,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
 
 
 def _constructor_arguments(cls: type) -> list[str]:
-    return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    return [name for name in inspect.signature(cls).parameters if name != "self"]
 
 
 @contextlib.contextmanager
