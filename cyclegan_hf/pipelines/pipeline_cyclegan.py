@@ -26,10 +26,10 @@ from cyclegan_hf.pipelines.folders import find_folder
 from cyclegan_hf.pipelines.official import official_arguments
 from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline
 from cyclegan_hf.pipelines.settings import as_device, as_dtype, check_shard_size, refuse_unknown
-from cyclegan_hf.pipelines.storage import cast, load_component, name_custom_pipeline, whole_folder
+from cyclegan_hf.pipelines.storage import cast, load_settings, name_custom_pipeline, whole_folder
 from cyclegan_hf.pipelines.strips import fits, takes_strips, translate_in_strips
 from cyclegan_hf.pipelines.walk import Domain, domains_of, require, walk
-from cyclegan_hf.saved_files import INDEX_NAME, read_json
+from cyclegan_hf.saved_files import INDEX_NAME
 
 
 logger = logging.getLogger(__name__)
@@ -261,29 +261,9 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         else:
             wanted = [name for name in _GENERATORS if name not in parts]
             folder = find_folder(model, wanted, subfolder=subfolder, variant=variant, **hub)
-            settings = cls._saved_settings(folder, wanted, variant, chosen)
+            settings = load_settings(folder, cls.__name__, _constructor_arguments(cls), wanted, variant, chosen)
         pipeline = cls(**settings | parts)
         return pipeline if device is None else pipeline.to(device)
-
-    @classmethod
-    def _saved_settings(
-        cls, folder: Path, generators: list[str], variant: str | None, dtype: torch.dtype | None
-    ) -> dict[str, Any]:
-        """The constructor's arguments out of a saved folder, with some of its generators."""
-        index = read_json(folder / INDEX_NAME)
-        saved = index.get("_class_name")
-        if (saved[-1] if isinstance(saved, list) and saved else saved) != cls.__name__:
-            raise ValueError(f"{folder}: expected a saved {cls.__name__}, got {saved!r}")
-        settings: dict[str, Any] = {}
-        for key, value in index.items():
-            if key in _GENERATORS:
-                absent = value is None or value == [None, None] or key not in generators
-                settings[key] = None if absent else load_component(folder / key, value, variant, dtype)
-            elif key in _constructor_arguments(cls):
-                settings[key] = value
-            elif not key.startswith("_"):
-                raise ValueError(f"{folder / INDEX_NAME}: this version does not know the setting `{key}`")
-        return settings
 
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **settings: Any) -> Self:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.hub_layout import GENERATORS
 from cyclegan_hf.models.building import check_against_weights, read_shapes
 from cyclegan_hf.pipelines.folders import weights_name
 from cyclegan_hf.saved_files import INDEX_NAME, read_json
@@ -34,6 +35,43 @@ from cyclegan_hf import {0} as {0}
 '''
 _MODELS_PACKAGE = "cyclegan_hf.models."
 _QUOTED = 300  # characters of another library's message
+
+
+def load_settings(
+    folder: Path,
+    class_name: str,
+    arguments: Sequence[str],
+    generators: Sequence[str],
+    variant: str | None,
+    dtype: torch.dtype | None,
+) -> dict[str, Any]:
+    """Return the constructor's arguments out of a pipeline's saved folder.
+
+    Args:
+        folder: Holds `model_index.json`.
+        class_name: The pipeline's class.
+        arguments: Those that it takes.
+        generators: The generators to load; others are left out.
+        variant: Of the weight files, such as `"fp16"`.
+        dtype: Of the generators; `None` takes the files'.
+
+    Raises:
+        ValueError: It is another class's folder, has settings of a later version, or a generator cannot be loaded.
+    """
+    index = read_json(folder / INDEX_NAME)
+    saved = index.get("_class_name")
+    if (saved[-1] if isinstance(saved, list) and saved else saved) != class_name:
+        raise ValueError(f"{folder}: expected a saved {class_name}, got {saved!r}")
+    settings: dict[str, Any] = {}
+    for key, value in index.items():
+        if key in GENERATORS:
+            absent = value is None or value == [None, None] or key not in generators
+            settings[key] = None if absent else load_component(folder / key, value, variant, dtype)
+        elif key in arguments:
+            settings[key] = value
+        elif not key.startswith("_"):
+            raise ValueError(f"{folder / INDEX_NAME}: this version does not know the setting `{key}`")
+    return settings
 
 
 def load_component(folder: Path, class_path: Any, variant: str | None, dtype: torch.dtype | None) -> Any:
