@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from cyclegan_hf.errors import install_command
 from cyclegan_hf.image_io import ImageSource, open_image
 from cyclegan_hf.picture_files import save_picture
 
@@ -70,11 +71,11 @@ def resolve_method(method: BackgroundMethod) -> Literal["rembg", "grabcut"]:
         return "rembg"
     if method == "rembg":
         raise ValueError(
-            'expected the package rembg (`pip install "cyclegan_hf[rembg]"`) and its u2net.onnx in REMBG_HOME or '
+            f"expected the package rembg ({install_command('rembg')}) and its u2net.onnx in REMBG_HOME or "
             "U2NET_HOME (`rembg d u2net` fetches it), found one of them missing"
         )
     if importlib.util.find_spec("cv2") is None:
-        raise ValueError('background removal needs OpenCV: `pip install "cyclegan_hf[background]"`')
+        raise ValueError(f"background removal needs the extra `background`: {install_command('background')}")
     return "grabcut"
 
 

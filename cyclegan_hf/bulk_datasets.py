@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cyclegan_hf.bulk_shards import EXTENSIONS, FolderShard, ParquetShard
 from cyclegan_hf.bulk_source import DatasetSource, Rows, is_hub_id, pictures_of
-from cyclegan_hf.errors import one_line
+from cyclegan_hf.errors import install_command, one_line
 from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, encode_picture
 
 
@@ -127,7 +127,7 @@ class DatasetTranslation:
         try:
             from datasets import Features, Image
         except ImportError as error:
-            raise ImportError("data sets need the extra `train`: pip install 'cyclegan_hf[train]'") from error
+            raise ImportError(f"data sets need the extra `train`: {install_command('train')}") from error
         if output.exists() and not output.is_dir():
             raise ValueError(f"{output}: expected a folder, got a file")
         self.options, self.output, self.format = options, output, format

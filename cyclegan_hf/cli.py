@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from cyclegan_hf import __version__
 from cyclegan_hf.bulk import PictureFiles, Tally, Translator, counted, translate_all
 from cyclegan_hf.bulk_datasets import NO_DATASET, DatasetOptions, DatasetTranslation, dataset_source
 from cyclegan_hf.cli_arguments import bind_verb, torch_device
@@ -40,6 +41,7 @@ def translate(
     revision: str | None = None,
     subfolder: str | None = None,
     official: bool = False,
+    batch_statistics: bool = False,
     size: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SIDE | HEIGHT WIDTH", help_behavior_hint="")] = (),
     batch_size: int = 1,
     backend: Literal["auto", "torch", "onnx", "openvino"] = "auto",
@@ -74,6 +76,8 @@ def translate(
         revision: Branch, tag or commit on the Hub.
         subfolder: Where the pipeline is inside the folder or the repository.
         official: The model is of the official code (latest_net_G_A.pth and its like): convert it on the way.
+        batch_statistics: With --official: batch norms use each picture's own statistics, as the official test.py does
+            without --eval; by default the stored ones, as with --eval.
         size: Translate at a size that fits into this one, and resize the results back: less memory and time for large
             pictures, less detail. By default each picture's own size, or the model's where it is bound to one.
         batch_size: The most pictures to translate at once; those of different sizes never share a batch.
@@ -123,6 +127,7 @@ def translate(
     processes.share_cores()
     with processes.meeting():
         where: dict[str, Any] = {"revision": revision, "subfolder": subfolder, "official": official}
+        where["batch_statistics"] = batch_statistics
         pipeline = _open_pipeline(backend, device, fast, processes, files, model, **where)
         pipeline.set_progress_bar_config(disable=True)  # one bar over all pictures instead
         run = functools.partial(
@@ -148,6 +153,7 @@ def convert(
     domain_b: str = "b",
     padding_mode: Literal["reflect", "zero"] = "reflect",
     dropout_prob: float | None = None,
+    batch_statistics: bool = False,
 ) -> int:
     """Convert checkpoints of the official code (pytorch-CycleGAN-and-pix2pix) to a pipeline of this library.
 
@@ -168,6 +174,8 @@ def convert(
         domain_b: Name of domain b.
         padding_mode: Padding of ResNets, which the files do not tell.
         dropout_prob: Dropout of the generators in training; by default what the files tell.
+        batch_statistics: Translate with each picture's own statistics in batch norms, as the official test.py does
+            without --eval; by default with the stored ones, as with --eval.
     """
     with _many_imports():
         from cyclegan_hf.conversion import convert_official_checkpoint
@@ -180,12 +188,16 @@ def convert(
         domain_b=domain_b,
         padding_mode=padding_mode,
         dropout_prob=dropout_prob,
+        batch_statistics=batch_statistics,
     )
     print(report)
     return 0
 
 
-DESCRIPTION = "Translate pictures between two domains with CycleGAN. `cyclegan-hf VERB --help` tells more of a verb."
+DESCRIPTION = (
+    "Translate pictures between two domains with CycleGAN. `cyclegan-hf VERB --help` tells more of a verb, "
+    "`cyclegan-hf --version` the version."
+)
 VERBS: dict[str, Callable[..., int]] = {
     "train": train,
     "translate": translate,
@@ -216,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             words = sys.argv[1:] if arguments is None else arguments
             if words[:1] == ["train"]:  # its flags are the trainer's
                 return start_training(words[1:])
-            return bind_verb(words, VERBS, prog="cyclegan-hf", description=DESCRIPTION)()
+            return bind_verb(words, VERBS, prog="cyclegan-hf", description=DESCRIPTION, version=__version__)()
         finally:
             sys.stdout.flush()  # here rather than at exit, where a closed pipe could only be reported
     except KeyboardInterrupt:
@@ -268,9 +280,12 @@ def _open_pipeline(
     model: str | None,
     *,
     official: bool,
+    batch_statistics: bool = False,
     **where: Any,
 ) -> Any:
     """The pipeline on what is to compute it; `files` is `None` where the pictures' sizes cannot be known before."""
+    if batch_statistics and not official:
+        raise ValueError("`--batch-statistics` is for a model of the official code: add `--official`")
     plain = not (device or fast or official)
     if backend in ("onnx", "openvino") and not plain:
         raise ValueError(
@@ -293,7 +308,7 @@ def _open_pipeline(
     with _many_imports():
         from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
     del where["num_threads"]
-    pipeline = CycleGANPipeline.from_pretrained(model, official=official, **where)
+    pipeline = CycleGANPipeline.from_pretrained(model, official=official, batch_statistics=batch_statistics, **where)
     pipeline.to(torch_device(device or processes.device()))
     if fast:
         pipeline.optimize()

@@ -1,6 +1,7 @@
 """From the words of a command to a verb that is ready to run; tyro reads the verbs' types and docstrings."""
 
 import contextlib
+import difflib
 import functools
 import io
 import re
@@ -10,12 +11,14 @@ from typing import Any
 import tyro
 from tyro.extras import subcommand_cli_from_dict
 
+from cyclegan_hf.errors import nearest
+
 
 Verb = Callable[..., int]
 
 
 def bind_verb(
-    arguments: Sequence[str], verbs: Mapping[str, Verb], *, prog: str, description: str
+    arguments: Sequence[str], verbs: Mapping[str, Verb], *, prog: str, description: str, version: str
 ) -> Callable[[], int]:
     """Reads a command. The verb runs when the result is called, since tyro would take its `ValueError` for its own.
 
@@ -25,6 +28,7 @@ def bind_verb(
             list of verbs.
         prog: Name of the program.
         description: What it is for.
+        version: What `--version` prints.
 
     Returns:
         A function of no arguments that returns the exit code.
@@ -32,20 +36,52 @@ def bind_verb(
     Raises:
         ValueError: Words that no verb understands.
     """
+    if list(arguments[:1]) in (["--version"], ["-V"]):
+        return lambda: print(f"{prog} {version}") or 0
+    first = arguments[0] if arguments else "--help"
+    if not first.startswith("-") and first not in verbs:
+        raise ValueError(f"unknown command `{first}`{nearest(first, verbs)} (see {prog} --help)")
+
+    def parse(words: Sequence[str]) -> Callable[[], int]:
+        return subcommand_cli_from_dict(
+            {name: _deferred(verb, name in words[:1]) for name, verb in verbs.items()},
+            prog=prog,
+            description=description,
+            args=words,
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+        )
+
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return subcommand_cli_from_dict(
-                {name: _deferred(verb, name in arguments[:1]) for name, verb in verbs.items()},
-                prog=prog,
-                description=description,
-                args=arguments,
-                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
-            )
+            return parse(arguments)
     except SystemExit as stop:
         if not stop.code:  # --help
             return lambda: 0
-        raise ValueError(without_box(complaint.getvalue())) from None
+        command = f"{prog} {first}" if first in verbs else prog
+        unknown = unknown_flag(arguments, lambda: parse([*arguments[: first in verbs], "--help"]), command)
+        raise ValueError(unknown or without_box(complaint.getvalue())) from None
+
+
+def unknown_flag(arguments: Sequence[str], show_help: Callable[[], object], command: str) -> str | None:
+    """Return a complaint about the first flag that a command does not have; `None` where it has all of them.
+
+    Args:
+        arguments: The words of the command line.
+        show_help: Prints the command's help, and exits.
+        command: Its name.
+    """
+    text = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(text):
+        show_help()
+    flags = {"--help", "--version", *re.findall(r"--[A-Za-z][\w.-]*", text.getvalue())}
+    for word in arguments:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag != "--" and flag not in flags:
+            close = difflib.get_close_matches(flag, sorted(flags), n=1, cutoff=0.75)
+            hint = f"; did you mean `{close[0]}`?" if close else ""
+            return f"unknown option `{word.partition('=')[0]}`{hint} (see {command} --help)"
+    return None
 
 
 def _deferred(verb: Verb, chosen: bool) -> Callable[..., Callable[[], int]]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from cyclegan_hf.cli_arguments import torch_device
+from cyclegan_hf.errors import install_command
 
 
 Models = Annotated[list[str], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FOLDER|USER/NAME")]
@@ -88,7 +89,7 @@ def evaluate(
     """
     for name in ("torchmetrics", "kornia"):
         if importlib.util.find_spec(name) is None:
-            raise ImportError(f"evaluation needs {name}: pip install 'cyclegan_hf[metrics]'")
+            raise ImportError(f"evaluation needs {name}, of the extra `metrics`: {install_command('metrics')}")
     for flag, number, least in (
         ("--tried", tried, 1),
         ("--limit", limit, 1),

@@ -13,6 +13,7 @@ def export(
     *,
     output: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
     format: Literal["onnx", "openvino"] = "onnx",
+    embed_weights: bool = False,
     int8: bool = False,
     calibration: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     revision: str | None = None,
@@ -22,6 +23,7 @@ def export(
 
     For example:
         cyclegan-hf export runs/s2w --output runs/s2w
+        cyclegan-hf export user/name --embed-weights --output exported/
         cyclegan-hf export user/name --format openvino --output exported/
         cyclegan-hf export user/name --format openvino --int8 --calibration seasons --output exported/
 
@@ -34,6 +36,7 @@ def export(
         output: Folder for the exported pipeline; the model's own folder keeps its weights and gets ONNX graphs beside
             them.
         format: onnx (opset 18; OpenVINO reads it too), or openvino for its own files.
+        embed_weights: Put the weights into the ONNX graphs: each model.onnx is then one file that needs no other.
         int8: Compute the convolutions in 8-bit integers, which is faster and less exact; the difference is printed.
             OpenVINO only, and needs the extra int8.
         calibration: Folder of pictures such as will be translated, for the ranges of 8-bit integers: with trainA and
@@ -44,7 +47,14 @@ def export(
     from cyclegan_hf.export_pipeline import export_pipeline
 
     for report in export_pipeline(
-        model, output, format, int8=int8, calibration=calibration, revision=revision, subfolder=subfolder
+        model,
+        output,
+        format,
+        embed_weights=embed_weights,
+        int8=int8,
+        calibration=calibration,
+        revision=revision,
+        subfolder=subfolder,
     ):
         print(report)
     return 0

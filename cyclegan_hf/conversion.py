@@ -59,6 +59,7 @@ def convert_official_checkpoint(
     domain_b: str = "b",
     padding_mode: PaddingMode = "reflect",
     dropout_prob: float | None = None,
+    batch_statistics: bool = False,
 ) -> ConversionReport:
     """Convert official generators to a saved [`CycleGANPipeline`].
 
@@ -76,6 +77,8 @@ def convert_official_checkpoint(
         domain_b: Name of domain b.
         padding_mode: Padding of ResNets, `"reflect"` or `"zero"`: the files do not tell.
         dropout_prob: Dropout of the generators in training; `None` is what the files tell, 0.5 or 0.
+        batch_statistics: Translate with each picture's own statistics in batch norms, as the official `test.py` does
+            without `--eval`, and not with the stored ones.
 
     Returns:
         The report, which was also saved.
@@ -87,7 +90,9 @@ def convert_official_checkpoint(
     output_dir = Path(output_dir)
     if output_dir.exists() and not (output_dir.is_dir() and not any(output_dir.iterdir())):
         raise ValueError(f"{output_dir} already exists; expected a new or empty folder.")
-    converted = convert_networks(roles(generators, discriminators, direction), padding_mode, dropout_prob)
+    converted = convert_networks(
+        roles(generators, discriminators, direction), padding_mode, dropout_prob, batch_statistics
+    )
     pipeline = CycleGANPipeline(**converted.pipeline_arguments(), domain_a=domain_a, domain_b=domain_b)
     report = ConversionReport(
         output_dir=output_dir,
@@ -117,8 +122,13 @@ def _notes(converted: ConvertedNetworks, padding_mode: PaddingMode) -> list[str]
         notes.append(f"The files do not tell a U-Net's training size ({side}² by its depth) nor its dropout.")
     if len(generators) < len(networks):
         notes.append("The files do not tell a discriminator's output activation: none.")
-    if any(network.config["norm_type"] == "batch" for network in generators):
-        notes.append("Batch norm translates with the stored statistics, as the official test.py does with --eval.")
+    if converted.stored_statistics:
+        notes.append(
+            "Batch norm translates with the stored statistics, as the official test.py does with --eval; with "
+            "--batch-statistics it uses each picture's own, as without --eval."
+        )
+    if any(network.config["norm_type"] == "instance_affine" for network in generators):
+        notes.append("Batch norm uses each picture's own statistics, as the official test.py does without --eval.")
     if any(network.config["dropout_prob"] > 0 for network in generators):
         notes.append("Dropout is off in translating; the official test.py leaves it on unless --no_dropout or --eval.")
     return notes

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import stat
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -12,8 +13,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from cyclegan_hf.conversion_pickles import pickled_objects
+
 
 _EXPECTED = "expected a PyTorch file of an official CycleGAN network, such as latest_net_G_A.pth"
+
+_WRAPPERS = ("state_dict", "model_state_dict", "params_ema", "params", "model", "netG", "generator", "net")
+"""Entries under which training scripts keep a network's state dict, beside an epoch or an optimizer's state."""
 
 # How files begin that people take for PyTorch's.
 _SIGNATURES = {
@@ -34,7 +40,8 @@ _SIGNATURES = {
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     """Read a file that holds one dictionary of tensors: `.pth` of any age, or safetensors.
 
-    Pickles are read with `weights_only=True`: tensors and plain containers, never code.
+    Pickles are read with `weights_only=True`: tensors and plain containers, never code. A state dict may lie under a
+    name of its own, as in `{"state_dict": …, "epoch": 5}`.
 
     Args:
         path: The file.
@@ -50,6 +57,8 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         raise ValueError(f"{path}: no such file; {_EXPECTED}.")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; {_EXPECTED}.")
+    if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device may never end
+        raise ValueError(f"{path} is not a regular file but a pipe, socket or device; {_EXPECTED}.")
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
@@ -120,10 +129,16 @@ def _read_pickle(path: Path, is_zip: bool) -> Any:
         raise
     except Exception as error:  # the unpickler raises whatever the bytes lead it into
         message = str(error)
-        if unsupported := re.search(r"Unsupported global: GLOBAL ([\w.]+)", message):
+        objects = re.findall(r"GLOBAL (?!torch.storage._load_from_bytes)([\w.]+)", message) or pickled_objects(path)
+        if objects and "TorchScript" not in message:
             raise ValueError(
-                f"{path} holds pickled Python objects (`{unsupported[1]}`), which could run code and are not loaded; "
-                "expected a plain `state_dict` of tensors."
+                f"{path} holds code: pickled Python objects (`{objects[0]}`). It was not loaded, and nothing in it "
+                "was run; expected a plain `state_dict` of tensors."
+            ) from error
+        if "torch.storage._load_from_bytes" in message or (is_zip and "Unsupported operand" in message):
+            raise ValueError(
+                f"{path} is pickled in a form that cannot be read safely; save it again with "
+                "`torch.save(state_dict, path)`."
             ) from error
         if "TorchScript" in message:
             raise ValueError(f"{path} is a TorchScript program; expected a plain `state_dict` of tensors.") from error
@@ -137,11 +152,7 @@ def _read_pickle(path: Path, is_zip: bool) -> Any:
 def _checked(path: Path, content: Any) -> dict[str, torch.Tensor]:
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a `state_dict`, a dictionary of tensors.")
-    inner = content.get("state_dict")
-    if isinstance(inner, Mapping) and all(
-        isinstance(content[key], int | float | str) for key in content.keys() - {"state_dict"}
-    ):
-        content = inner  # a wrapper with a note or two, such as the epoch
+    content = _unwrapped(content)
     if not content:
         raise ValueError(f"{path} holds no tensors; {_EXPECTED}.")
     for name, value in content.items():
@@ -154,3 +165,13 @@ def _checked(path: Path, content: Any) -> dict[str, torch.Tensor]:
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise ValueError(f"{path}: {name!r} is sparse, quantised or without data; expected a dense tensor.")
     return {name: value.detach() for name, value in content.items()}
+
+
+def _unwrapped(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The state dict inside a training script's checkpoint, at most two levels down; else the content as it is."""
+    for _ in range(2):
+        inner = [content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping) and content[name]]
+        if len(inner) != 1:
+            break
+        content = inner[0]
+    return content

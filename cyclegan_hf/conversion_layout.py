@@ -21,6 +21,7 @@ from cyclegan_hf.models.layers import NormType, PaddingMode
 Kind = Literal["generator", "discriminator"]
 Tensors = Mapping[str, torch.Tensor]
 
+_WRAPPER_PARTS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -35,7 +36,8 @@ class MappedNetwork:
         state_dict: Its weights under our names: float32, contiguous, not shared with the source.
         sources: The official name of each of our tensors that the source holds.
         filled: Our tensors that the source lacks, because the official network has no such value: zeros.
-        dropped: Official tensors that mean nothing: statistics that instance norms of 2017 recorded and never used.
+        dropped: Official tensors that are not used: statistics that instance norms of 2017 recorded, or of batch norms
+            that use each picture's own.
     """
 
     kind: Kind
@@ -73,7 +75,11 @@ class _Layout:
 
 
 def map_official_state_dict(
-    state_dict: Tensors, *, padding_mode: PaddingMode = "reflect", dropout_prob: float | None = None
+    state_dict: Tensors,
+    *,
+    padding_mode: PaddingMode = "reflect",
+    dropout_prob: float | None = None,
+    batch_statistics: bool = False,
 ) -> MappedNetwork:
     """Recognise an official network and give its tensors our names.
 
@@ -85,6 +91,9 @@ def map_official_state_dict(
         padding_mode: Padding of a ResNet, which names and shapes do not tell; the official default is `"reflect"`.
         dropout_prob: Dropout of a generator. `None` is the official 0.5 where a ResNet has dropout layers, and 0
             elsewhere (U-Net dropout leaves no trace in the names).
+        batch_statistics: Make a generator's batch norms instance norms with the same scales and shifts: each picture
+            then has its own statistics, as in the official code's `test.py` without `--eval`. The stored statistics
+            are dropped.
 
     Returns:
         The network. Every tensor of `state_dict` is in `sources` or in `dropped`.
@@ -92,7 +101,7 @@ def map_official_state_dict(
     Raises:
         ValueError: Not an official network; one line that names what it looks like or which tensors do not fit.
     """
-    tensors = strip_data_parallel(state_dict)
+    tensors = strip_wrappers(state_dict)
     _refuse_strangers(tensors)
     if "net.0.weight" in tensors:
         layout = _pixel_discriminator(tensors)
@@ -102,15 +111,23 @@ def map_official_state_dict(
         layout = _patch_discriminator(tensors)
     else:
         layout = _resnet_generator(tensors, padding_mode, dropout_prob)
+    if batch_statistics and layout.kind == "generator" and layout.config["norm_type"] == "batch":
+        layout.config["norm_type"] = "instance_affine"
     return _mapped(tensors, layout)
 
 
-def strip_data_parallel(tensors: Tensors) -> dict[str, torch.Tensor]:
-    """The same tensors without what `DataParallel` (`module.`) and `torch.compile` (`_orig_mod.`) put before every name."""  # noqa: E501
-    stripped = dict(tensors)
-    for prefix in ("module.", "_orig_mod.") * 3:
-        if stripped and all(name.startswith(prefix) for name in stripped):
-            stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
+def strip_wrappers(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """Return the same tensors under the names that they have without wrappers around the network.
+
+    `torch.compile` puts `_orig_mod.` into names, at the front or before a part that was compiled; FSDP and activation
+    checkpointing have prefixes of the same kind. `DataParallel`, `DistributedDataParallel` and `AveragedModel` put
+    `module.` before every name. They may be nested in any order. The step counter of `AveragedModel` is left out.
+    """
+    stripped = {_WRAPPER_PARTS.sub("", name): tensor for name, tensor in tensors.items() if name != "n_averaged"}
+    if len(stripped) < len(tensors) - ("n_averaged" in tensors):
+        raise ValueError("two tensors have one name, apart from prefixes such as `_orig_mod.`; expected one network.")
+    while stripped and all(name.startswith("module.") for name in stripped):
+        stripped = {name.removeprefix("module."): tensor for name, tensor in stripped.items()}
     return stripped
 
 
@@ -306,7 +323,7 @@ def _mapped(tensors: Tensors, layout: _Layout) -> MappedNetwork:
         else:
             missing.append(source)
     dropped: list[str] = []
-    if norm_type == "instance":
+    if norm_type in ("instance", "instance_affine"):
         unused = (f"{theirs}.{statistic}" for theirs, _ in layout.norms for statistic in _STATISTICS)
         dropped += [name for name in unused if name in tensors]
     left_over = sorted(tensors.keys() - sources.values() - set(dropped))

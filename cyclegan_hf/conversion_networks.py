@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from cyclegan_hf.conversion_files import read_tensors, sha256
-from cyclegan_hf.conversion_layout import Kind, MappedNetwork, map_official_state_dict, strip_data_parallel
+from cyclegan_hf.conversion_layout import Kind, MappedNetwork, map_official_state_dict, strip_wrappers
 from cyclegan_hf.conversion_parity import official_output
 from cyclegan_hf.models.generator_unet import UnetGenerator
 from cyclegan_hf.models.layers import PaddingMode
@@ -47,10 +47,10 @@ class NetworkReport:
         num_parameters: Trained values.
         tensors: Each tensor's official name, our name and shape.
         filled: Our tensors that the file lacks, zeros.
-        dropped: Tensors of the file that mean nothing (unused statistics of instance norms).
+        dropped: Tensors of the file that are not used (recorded statistics).
         input_size: Height and width of the random picture on which the outputs were compared.
         max_difference: Largest difference between our output and that of the official network, rebuilt independently
-            from the same file, both in evaluation mode.
+            from the same file, both in evaluation mode, or with the picture's own statistics where they are used.
     """
 
     role: str
@@ -80,6 +80,12 @@ class ConvertedNetworks:
     networks: dict[str, MappedNetwork]
     reports: list[NetworkReport]
     channels: dict[str, int]
+
+    @property
+    def stored_statistics(self) -> bool:
+        """Whether a generator translates with the statistics that its batch norms stored."""
+        generators = [network for network in self.networks.values() if network.kind == "generator"]
+        return any(network.config["norm_type"] == "batch" for network in generators)
 
     @property
     def unet_size(self) -> int:
@@ -123,7 +129,10 @@ def load_official_network(
 
 
 def convert_networks(
-    files: Mapping[str, Path], padding_mode: PaddingMode = "reflect", dropout_prob: float | None = None
+    files: Mapping[str, Path],
+    padding_mode: PaddingMode = "reflect",
+    dropout_prob: float | None = None,
+    batch_statistics: bool = False,
 ) -> ConvertedNetworks:
     """Convert files, and compare each network with the official one on a random picture.
 
@@ -131,18 +140,26 @@ def convert_networks(
         files: By role, as `roles` gives them.
         padding_mode: See [`map_official_state_dict`].
         dropout_prob: See [`map_official_state_dict`].
+        batch_statistics: See [`map_official_state_dict`].
 
     Raises:
-        ValueError: A file is not what it should be, the networks do not fit one another, or an output differs from the
+        ValueError: A file is not what it should be, no generator has batch norms though their statistics were named,
+            the networks do not fit one another, or an output differs from the
             official network's by more than 1e-4.
     """
     networks: dict[str, MappedNetwork] = {}
     reports = []
     for role, path in files.items():
         tensors = read_tensors(path)
-        network = _network(path, tensors, role_kind(role), padding_mode, dropout_prob)
+        network = _network(path, tensors, role_kind(role), padding_mode, dropout_prob, batch_statistics)
         networks[role] = network
         reports.append(_compared(role, path, tensors, network, padding_mode))
+    norms = {network.config["norm_type"] for network in networks.values() if network.kind == "generator"}
+    if batch_statistics and "instance_affine" not in norms:
+        raise ValueError(
+            f"`batch_statistics` is for generators with batch norm, these have {' and '.join(sorted(norms))}: leave "
+            "it out."
+        )
     return ConvertedNetworks(networks=networks, reports=reports, channels=_domain_channels(networks))
 
 
@@ -197,9 +214,12 @@ def _network(
     kind: Kind,
     padding_mode: PaddingMode,
     dropout_prob: float | None,
+    batch_statistics: bool = False,
 ) -> MappedNetwork:
     try:
-        network = map_official_state_dict(tensors, padding_mode=padding_mode, dropout_prob=dropout_prob)
+        network = map_official_state_dict(
+            tensors, padding_mode=padding_mode, dropout_prob=dropout_prob, batch_statistics=batch_statistics
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if network.kind != kind:
@@ -221,7 +241,9 @@ def _compared(
     size = 256 if model.min_size <= 256 and 256 % multiple == 0 else model.min_size
     shape = (1, network.config["in_channels"], size, size)
     sample = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    official = {name: tensor.float() for name, tensor in strip_data_parallel(tensors).items()}
+    official = {name: tensor.float() for name, tensor in strip_wrappers(tensors).items()}
+    if network.config["norm_type"] == "instance_affine":
+        official = {name: tensor for name, tensor in official.items() if ".running_" not in name}
     expected = official_output(official, sample, padding_mode)
     difference = (model(sample, return_dict=False)[0] - expected).abs().max().item()
     # Scores have no bound: relative to the largest there.

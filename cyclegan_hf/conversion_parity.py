@@ -13,7 +13,7 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 def official_output(tensors: Tensors, sample: torch.Tensor, padding_mode: str = "reflect") -> torch.Tensor:
-    """What an official network answers in evaluation mode.
+    """Return the output of an official network, in evaluation mode where its batch norms have stored statistics.
 
     Args:
         tensors: Its state dict under official names, without `module.` prefixes.
@@ -42,11 +42,16 @@ def _conv_up(tensors: Tensors, x: torch.Tensor, at: str, output_padding: int = 0
 
 
 def _norm(tensors: Tensors, x: torch.Tensor, at: str, conv: str) -> torch.Tensor:
-    """Batch norm where there are scales at `at`; else instance norm where the convolution has a bias; else none."""
+    """Batch norm where there are scales at `at`; else instance norm where the convolution has a bias; else none.
+
+    A batch norm without stored statistics takes the batch's, as in training.
+    """
     if f"{at}.weight" in tensors:
-        mean, var, scale, shift = (
-            tensors[f"{at}.{name}"][:, None, None] for name in ("running_mean", "running_var", "weight", "bias")
-        )
+        scale, shift = (tensors[f"{at}.{name}"][:, None, None] for name in ("weight", "bias"))
+        if f"{at}.running_var" in tensors:
+            mean, var = (tensors[f"{at}.{name}"][:, None, None] for name in ("running_mean", "running_var"))
+        else:
+            var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
         return (x - mean) / (var + 1e-5).sqrt() * scale + shift
     if f"{conv}.bias" in tensors:
         var, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)

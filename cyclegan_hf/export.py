@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cyclegan_hf.errors import install_command
 from cyclegan_hf.pipelines.folders import GRAPH_NAME, weights_name
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.pipelines.pipeline_exported import FACTS
@@ -42,7 +43,7 @@ class OnnxReport:
     Attributes:
         path: The graph.
         num_bytes: Its size.
-        num_tensors: Initialisers that lie in the safetensors file.
+        num_tensors: Initialisers that lie in the safetensors file; 0 where they are in the graph.
         max_difference: Largest difference between ONNX Runtime's output and torch's, in [-1, 1], over two input sizes;
             `None` where ONNX Runtime is not installed.
         mean_difference: Its mean over all values.
@@ -55,7 +56,8 @@ class OnnxReport:
     mean_difference: float | None = None
 
     def __str__(self) -> str:
-        size = f"{self.path}: {self.num_bytes:,} bytes over {self.num_tensors} tensors"
+        weights = f"over {self.num_tensors} tensors" if self.num_tensors else "with its weights"
+        size = f"{self.path}: {self.num_bytes:,} bytes {weights}"
         if self.max_difference is None or self.mean_difference is None:
             return f"{size}, not compared: no onnxruntime"
         levels = [f"{difference * LEVELS:.2g}" for difference in (self.max_difference, self.mean_difference)]
@@ -65,7 +67,7 @@ class OnnxReport:
         )
 
 
-def export_onnx(pipeline_folder: str | os.PathLike[str]) -> list[OnnxReport]:
+def export_onnx(pipeline_folder: str | os.PathLike[str], *, embed_weights: bool = False) -> list[OnnxReport]:
     """Writes `model.onnx` beside the weights of each generator of a saved pipeline.
 
     Input `sample` of shape `(batch, in_channels, height, width)` and output `translation` are float32 in [-1, 1];
@@ -78,6 +80,7 @@ def export_onnx(pipeline_folder: str | os.PathLike[str]) -> list[OnnxReport]:
 
     Args:
         pipeline_folder: A folder that [`CycleGANPipeline.save_pretrained`] wrote.
+        embed_weights: Put the weights into the graphs, in the file's precision: `model.onnx` then needs no other file.
 
     Returns:
         One report a generator.
@@ -91,20 +94,24 @@ def export_onnx(pipeline_folder: str | os.PathLike[str]) -> list[OnnxReport]:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"exporting needs `pip install 'cyclegan_hf[export]'` ({error})") from error
+        raise ImportError(f"exporting needs the extra `export`: {install_command('export')} ({error})") from error
     folder = Path(pipeline_folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: expected the folder of a saved pipeline, found no such folder")
     pipeline = CycleGANPipeline.from_pretrained(folder)
     generators = {name: getattr(pipeline, name) for name in ("generator_a2b", "generator_b2a")}
-    return [_export(model, folder / name) for name, model in generators.items() if model is not None]
+    return [_export(model, folder / name, embed_weights) for name, model in generators.items() if model is not None]
 
 
-def _export(generator: Any, folder: Path) -> OnnxReport:
+def _export(generator: Any, folder: Path, embed_weights: bool) -> OnnxReport:
     noise = torch.Generator().manual_seed(0)  # leaves the caller's random state alone
     samples = [torch.rand(shape, generator=noise) * 2 - 1 for shape in _shapes(generator)]
     model = _traced(generator, samples[0])
     num_tensors = _refer(model, folder / WEIGHTS_NAME)
+    if embed_weights:
+        from onnx.external_data_helper import load_external_data_for_model
+
+        load_external_data_for_model(model, str(folder))
     for fact in FACTS:
         value = getattr(generator, fact, None)
         model.metadata_props.add(key=fact, value="" if value is None else str(value))
@@ -120,7 +127,7 @@ def _export(generator: Any, folder: Path) -> OnnxReport:
     return OnnxReport(
         path=path,
         num_bytes=path.stat().st_size,
-        num_tensors=num_tensors,
+        num_tensors=0 if embed_weights else num_tensors,
         max_difference=largest,
         mean_difference=mean,
     )
@@ -259,7 +266,7 @@ def _differences(generator: Any, path: Path, samples: list[torch.Tensor]) -> tup
     try:
         import onnxruntime
     except ImportError:
-        logger.warning("the graph was not compared with torch: `pip install 'cyclegan_hf[export]'` has ONNX Runtime")
+        logger.warning("the graph was not compared with torch; ONNX Runtime is missing: %s", install_command("export"))
         return None
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     largest, mean = compare(

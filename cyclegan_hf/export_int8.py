@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cyclegan_hf.errors import install_command
 from cyclegan_hf.evaluation.pictures import pictures_by_domain, pictures_in, spread
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.image_processor import ImageProcessor
@@ -73,7 +74,7 @@ def quantize(model: Any, calibration: list[np.ndarray]) -> Any:
     try:
         import nncf
     except ImportError as error:
-        raise ImportError(f"8-bit export needs `pip install 'cyclegan_hf[int8]'` ({error})") from error
+        raise ImportError(f"8-bit export needs the extra `int8`: {install_command('int8')} ({error})") from error
     return nncf.quantize(
         model,
         nncf.Dataset(calibration),

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from cyclegan_hf.errors import install_command
 from cyclegan_hf.export import OnnxReport, compare, export_onnx
 from cyclegan_hf.export_int8 import COMPARED, MAX_MEAN_DIFFERENCE, calibration_files, quantize, samples
 from cyclegan_hf.pipelines.folders import OPENVINO_NAME
@@ -27,6 +28,7 @@ def export_pipeline(
     output: str | os.PathLike[str],
     format: Literal["onnx", "openvino"] = "onnx",
     *,
+    embed_weights: bool = False,
     int8: bool = False,
     calibration: str | os.PathLike[str] | None = None,
     revision: str | None = None,
@@ -38,6 +40,7 @@ def export_pipeline(
         model: A folder or a Hub id.
         output: The folder to write: half-precision weights and graphs. The model's own folder keeps its weights.
         format: `"onnx"`, or `"openvino"` for OpenVINO's own files (`model.xml`, and weights in `model.bin`).
+        embed_weights: Put the weights into the ONNX graphs, which then need no other file.
         int8: Compute the convolutions in 8-bit integers, in OpenVINO's files.
         calibration: Folder of pictures that show the ranges of the values; see `export_int8.calibration_files`.
         revision: Branch, tag or commit on the Hub.
@@ -55,13 +58,15 @@ def export_pipeline(
     output = Path(output)
     if int8 and format != "openvino":
         raise ValueError(f"8-bit integers are of OpenVINO's files: expected the format openvino, got {format}")
+    if embed_weights and format != "onnx":
+        raise ValueError(f"embedded weights are of ONNX graphs: expected the format onnx, got {format}")
     if int8 != (calibration is not None):
         raise ValueError("8-bit integers and a folder of pictures to calibrate with belong together, got one of them")
     source = Path(model) / (subfolder or ".")
     if source.is_dir() and source.resolve() == output.resolve():
         if format != "onnx":
             raise ValueError(f"{output}: OpenVINO's files come with weights of their own; name another folder")
-        return export_onnx(output)
+        return export_onnx(output, embed_weights=embed_weights)
     pipeline = CycleGANPipeline.from_pretrained(model, revision=revision, subfolder=subfolder)
     files = {}
     if calibration is not None:
@@ -80,7 +85,7 @@ def export_pipeline(
             raise ValueError(f"{model}: a weight of `{name}` is too large for half precision")
     with whole_folder(output) as folder:
         pipeline.save_pretrained(folder)
-        reports = export_onnx(folder)
+        reports = export_onnx(folder, embed_weights=embed_weights)
         if format == "openvino":
             reports = [_to_openvino(report, pipeline, files.get(report.path.parent.name)) for report in reports]
         return [dataclasses.replace(report, path=output / report.path.relative_to(folder)) for report in reports]
@@ -91,7 +96,7 @@ def _to_openvino(report: OnnxReport, pipeline: Any, files: list[Path] | None) ->
     try:
         import openvino
     except ImportError as error:
-        raise ImportError(f"exporting needs `pip install 'cyclegan_hf[export]'` ({error})") from error
+        raise ImportError(f"exporting needs the extra `export`: {install_command('export')} ({error})") from error
     path = report.path.with_name(OPENVINO_NAME)
     name = path.parent.name
     generator = cast(getattr(pipeline, name), dtype=torch.float32)

@@ -21,6 +21,7 @@ from cyclegan_hf.hub_layout import DISCRIMINATORS, GENERATORS, GRIDS, RECORDS, R
 from cyclegan_hf.hub_upload import Published, Target, open_repo, upload
 from cyclegan_hf.pipelines.folders import weights_name
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+from cyclegan_hf.pipelines.storage import CUSTOM_PIPELINE
 from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
 
@@ -119,6 +120,8 @@ def push_pipeline(
 def _weights(folder: Path, index: dict[str, Any], variants: Sequence[Variant]) -> dict[str, Path | bytes]:
     """The pipeline's own files, with graphs where they were exported, and variants."""
     files: dict[str, Path | bytes] = {INDEX_NAME: folder / INDEX_NAME}
+    if (custom := folder / f"{CUSTOM_PIPELINE}.py").is_file():
+        files[custom.name] = custom
     for part in GENERATORS:
         if index.get(part) in (None, [None, None]):
             continue

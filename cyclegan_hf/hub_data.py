@@ -16,7 +16,7 @@ from typing import Any
 from huggingface_hub import DatasetCardData
 from tqdm import tqdm
 
-from cyclegan_hf.errors import one_line
+from cyclegan_hf.errors import install_command, one_line
 from cyclegan_hf.hub_upload import Published, Target, upload
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.picture_files import READABLE, visible_files
@@ -78,7 +78,7 @@ def push_dataset(
     try:
         import datasets  # noqa: F401
     except ImportError as error:
-        raise ImportError("pushing a data set needs the extra `train`: pip install 'cyclegan_hf[train]'") from error
+        raise ImportError(f"pushing a data set needs the extra `train`: {install_command('train')}") from error
     folders = {"trainA": folder_a, "trainB": folder_b, "testA": test_a, "testB": test_b}
     pictures = {name: _pictures(Path(folder)) for name, folder in folders.items() if folder is not None}
     if not allow_outside_files:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +19,7 @@ from huggingface_hub import (
 )
 from huggingface_hub.errors import HTTPError
 
-from cyclegan_hf.hub_errors import HubError, hub_errors
+from cyclegan_hf.hub_errors import HubError, ask_hub
 
 
 class RepoFiles:
@@ -60,13 +61,7 @@ class RepoFiles:
         Raises:
             HubError: There is no such file, it cannot be had, or it is not what the Hub has.
         """
-        with hub_errors(self.repo_id, revision=self.asked):
-            path = self._fetch(name, self._force)
-            if self.commit is None:
-                self.commit = path.parents[len(PurePosixPath(name).parts) - 1].name
-            if self._is_damaged(name, path):
-                path = self._fetch_again(name, path)
-            return path
+        return ask_hub(lambda: self._get(name), self.repo_id, revision=self.asked)
 
     def is_known_to_lack(self, name: str) -> bool:
         """Whether the cache remembers that the commit has no such file; asked after a first `get`."""
@@ -79,19 +74,27 @@ class RepoFiles:
         Raises:
             HubError: As `get`; no matching file is no error.
         """
-        with hub_errors(self.repo_id, revision=self.asked):
-            folder = snapshot_download(
-                self.repo_id,
-                revision=self.commit or self.asked,
-                allow_patterns=list(patterns),
-                force_download=self._force,
-                **self._hub,
-            )
-            self.commit = Path(folder).name
+        folder = ask_hub(lambda: self._snapshot(patterns), self.repo_id, revision=self.asked)
+        self.commit = Path(folder).name
         names = [path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()]
         found = [name for name in names for pattern in patterns if _matches(name, pattern)]
         self._force = False
         return {name: self.get(name) for name in sorted(found)}
+
+    def _get(self, name: str) -> Path:
+        path = self._fetch(name, self._force)
+        if self.commit is None:
+            self.commit = path.parents[len(PurePosixPath(name).parts) - 1].name
+        return self._fetch_again(name, path) if self._is_damaged(name, path) else path
+
+    def _snapshot(self, patterns: Sequence[str]) -> str:
+        return snapshot_download(
+            self.repo_id,
+            revision=self.commit or self.asked,
+            allow_patterns=list(patterns),
+            force_download=self._force,
+            **self._hub,
+        )
 
     def _fetch(self, name: str, force: bool) -> Path:
         settings = self._hub | {"revision": self.commit or self.asked}

@@ -1,12 +1,14 @@
-"""What goes wrong with the Hub, in one line that says what to do."""
+"""Calls of the Hub's clients: with a time limit, again where the Hub is busy, and their errors in one line."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import re
-from collections.abc import Iterator
-from typing import Literal
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal, TypeVar
 
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import (
@@ -23,9 +25,18 @@ from huggingface_hub.errors import (
 )
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.hub_timeouts import VARIABLE, answer_seconds, limit_requests
 
+
+logger = logging.getLogger(__name__)
 
 RepoType = Literal["model", "dataset", "space"]
+Result = TypeVar("Result")
+
+RETRY_SECONDS = (1, 2, 4, 8)
+"""Pauses before a request is tried again that the Hub could not answer."""
+PATIENCE_SECONDS = 90
+"""After so long no further try begins: one alone takes a minute where the Hub never answers."""
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 _UNKNOWN_TOKEN = (
@@ -42,12 +53,72 @@ class HubError(ValueError):
     Attributes:
         temporary: Whether the same request may succeed later.
         conflict: Whether somebody else's commit came first.
+        busy: Whether the Hub itself answered that it is out of order for now.
     """
 
-    def __init__(self, message: str, *, temporary: bool = False, conflict: bool = False) -> None:
+    def __init__(self, message: str, *, temporary: bool = False, conflict: bool = False, busy: bool = False) -> None:
         super().__init__(message)
         self.temporary = temporary
         self.conflict = conflict
+        self.busy = busy
+
+
+class Retries:
+    """The pauses between the tries of one request.
+
+    Args:
+        clock: Returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._left = list(RETRY_SECONDS)
+
+    def wait(self, error: HubError) -> None:
+        """Pause before the next try.
+
+        Raises:
+            HubError: `error`, after the last one, or where the tries have taken too long.
+        """
+        if not self._left or self._clock() - self._began > PATIENCE_SECONDS:
+            raise error
+        logger.warning("%s; once more in %d s.", error, self._left[0])
+        time.sleep(self._left.pop(0))
+
+
+def ask_hub(
+    request: Callable[[], Result],
+    repo_id: str,
+    *,
+    repo_type: RepoType = "model",
+    revision: str | None = None,
+    writing: bool = False,
+) -> Result:
+    """Make a request to the Hub, and make it again where the Hub answers that it is busy (429, 500, 502, 503, 504).
+
+    Args:
+        request: Uses the Hub's clients.
+        repo_id: The repository that it is about.
+        repo_type: What it is.
+        revision: The branch, tag or commit that was asked for.
+        writing: Whether it writes; then it is made again without a connection too.
+
+    Returns:
+        What the request returns.
+
+    Raises:
+        HubError: It failed.
+    """
+    retries = Retries()
+    while True:
+        try:
+            with hub_errors(repo_id, repo_type=repo_type, revision=revision, writing=writing):
+                return request()
+        except HubError as error:
+            if not (error.busy or (writing and error.temporary)):
+                raise
+            retries.wait(error)
 
 
 @contextlib.contextmanager
@@ -66,12 +137,29 @@ def hub_errors(
         HubError: The clients raised anything.
     """
     try:
+        limit_requests()
         yield
     except HubError:
         raise
     # OSError: theirs, and this machine's (a full disk); RuntimeError: hf_xet's; HTTPError: no connection.
     except (OSError, ValueError, RuntimeError, HTTPError) as error:
         raise _explained(error, repo_id, repo_type, revision, writing) from error
+
+
+def no_folder_either(error: HubError, name: str) -> HubError:
+    """Return the error of a name that was taken for a Hub id because there is no such folder, and say that first.
+
+    Args:
+        error: The Hub does not have it, or cannot be asked; any other error is returned as it is.
+        name: What was asked for.
+    """
+    cause = error.__cause__
+    if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
+        return error
+    asked = isinstance(cause, HfHubHTTPError) and not isinstance(cause, RepositoryNotFoundError)
+    if asked or isinstance(cause, GatedRepoError) or error.busy:
+        return error
+    return HubError(f"{name}: there is no such folder here; as a Hub id, {error}", temporary=error.temporary)
 
 
 def data_refusal(
@@ -92,6 +180,7 @@ def data_refusal(
         cause = cause.__cause__
     if cause is None and type(error).__name__ == "DatasetNotFoundError":
         try:
+            limit_requests()
             HfApi().auth_check(repo_id, repo_type="dataset", token=token)
         except (HfHubHTTPError, HTTPError, OSError) as told:
             cause = told
@@ -169,6 +258,12 @@ def _explained(
             text = f"{repo_id}: the Hub is out of order for now ({told}): try again later"
         case HfHubHTTPError():
             text = f"{repo_id}: the Hub refused ({told})"
+        case HTTPError() if type(error).__name__ in ("ReadTimeout", "WriteTimeout") and writing:
+            temporary = True
+            text = (
+                f"{repo_id}: the Hub at {constants.ENDPOINT} accepts connections and does not answer within "
+                f"{answer_seconds():g} s: try again later, or set {VARIABLE} to more seconds"
+            )
         case HTTPError() | ConnectionError() | TimeoutError():
             temporary = True
             cache = "" if writing else "; with HF_HUB_OFFLINE=1, what was fetched before loads without it"
@@ -178,7 +273,7 @@ def _explained(
         case _:
             temporary = isinstance(error, RuntimeError)
             text = f"{repo_id}: {message}"
-    return HubError(text, temporary=temporary)
+    return HubError(text, temporary=temporary, busy=status in _BUSY)
 
 
 def _path(error: EntryNotFoundError) -> str:

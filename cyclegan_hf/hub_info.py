@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from pathlib import Path
@@ -10,9 +9,13 @@ from typing import Any
 
 import yaml
 from huggingface_hub import HfApi, parse_safetensors_file_metadata
+from safetensors import SafetensorError, safe_open
 
+from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub_download import RepoFiles
-from cyclegan_hf.hub_errors import hub_errors
+from cyclegan_hf.hub_errors import HubError, ask_hub, no_folder_either
+from cyclegan_hf.image_processor import ImageProcessor
+from cyclegan_hf.pipelines.folders import is_hub_id
 from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
 
@@ -54,13 +57,16 @@ def describe(
     place: _Folder | _Repo
     if model is None:
         place = _Folder(Path(__file__).with_name("pretrained"), subfolder, "the bundled weights")
-    elif Path(model).exists() or isinstance(model, os.PathLike):
-        place = _Folder(Path(model), subfolder)
+    elif is_hub_id(model):
+        place = _Repo(os.fspath(model), revision, subfolder, token)
     else:
-        place = _Repo(model, revision, subfolder, token)
+        place = _Folder(Path(model), subfolder)
     if INDEX_NAME not in place.names:
         raise ValueError(f"{place.title}: expected a saved pipeline, there is no {INDEX_NAME}")
     index = read_json(place.path(INDEX_NAME))
+    for key in ("image_processor_a", "image_processor_b"):
+        if index.get(key) is not None:
+            ImageProcessor.from_config(index[key])  # refuses what no pipeline could be loaded with
     generators = {name: _network(place, name) for name in GENERATORS if index.get(name) not in (None, [None, None])}
     records = {name: place.path(name) for name in _RECORDS if name in place.names}
     training = read_json(records["training.json"]) if "training.json" in records else {}
@@ -103,8 +109,8 @@ def in_words(facts: dict[str, Any]) -> str:
     lines += [f"  {key}: {_plain(value)}" for key, value in training.items()]
     metrics = facts["metrics"]
     for direction, title in (("a2b", f"{a} → {b}"), ("b2a", f"{b} → {a}")):
-        if figures := {key: value for key, value in dict(metrics.get(direction) or {}).items() if _is_number(value)}:
-            lines.append(f"  {title}: {', '.join(f'{key} {value:.4g}' for key, value in figures.items())}")
+        if figures := {key: value for key, value in _mapping(metrics.get(direction)).items() if _is_number(value)}:
+            lines.append(f"  {title}: {', '.join(f'{key} {_figure(value)}' for key, value in figures.items())}")
     if metrics.get("protocol"):
         lines.append(f"  measured: {_plain(metrics['protocol'])}")
     return "\n".join(lines)
@@ -131,9 +137,12 @@ class _Folder:
         return self.folder / name
 
     def tensors(self, name: str) -> dict[str, Any]:
-        with self.path(name).open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return {key: (info["dtype"], info["shape"]) for key, info in header.items() if key != "__metadata__"}
+        try:
+            with safe_open(self.path(name), "numpy") as file:
+                parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118, no mapping
+                return {key: (part.get_dtype(), part.get_shape()) for key, part in parts.items()}
+        except SafetensorError as error:
+            raise ValueError(f"{self.path(name)} is a damaged safetensors file ({error})") from error
 
 
 class _Repo:
@@ -143,8 +152,11 @@ class _Repo:
         self.title = repo_id
         self.prefix = f"{subfolder.strip('/')}/" if subfolder else ""
         self.token = token
-        with hub_errors(repo_id, revision=revision):
-            info = HfApi(token=token).model_info(repo_id, revision=revision)
+        api = HfApi(token=token)
+        try:
+            info = ask_hub(lambda: api.model_info(repo_id, revision=revision), repo_id, revision=revision)
+        except HubError as error:
+            raise no_folder_either(error, repo_id) from error
         self.commit = info.sha
         names = [sibling.rfilename for sibling in info.siblings or []]
         self.names = {name.removeprefix(self.prefix) for name in names if name.startswith(self.prefix)}
@@ -154,10 +166,12 @@ class _Repo:
         return self._files.get(self.prefix + name)
 
     def tensors(self, name: str) -> dict[str, Any]:
-        with hub_errors(self.title, revision=self.commit):
-            found = parse_safetensors_file_metadata(
-                self.title, self.prefix + name, revision=self.commit, token=self.token
-            )
+        where: dict[str, Any] = {"revision": self.commit, "token": self.token}
+        found = ask_hub(
+            lambda: parse_safetensors_file_metadata(self.title, self.prefix + name, **where),
+            self.title,
+            revision=self.commit,
+        )
         return {key: (info.dtype, info.shape) for key, info in found.tensors.items()}
 
 
@@ -176,7 +190,12 @@ def _network(place: _Folder | _Repo, name: str) -> dict[str, Any]:
 
 def _recipe(path: Path) -> dict[str, Any]:
     """The settings that tell most."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected a recipe in YAML ({one_line(error, 300)})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a recipe in YAML, got {type(content).__name__}")
     return {
         title: content[group].get(key)
         for title, (group, key) in _TRAINING.items()
@@ -191,4 +210,14 @@ def _is_number(value: Any) -> bool:
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_plain(part)}" for key, part in value.items())
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:g}"
+    return str(value)
+
+
+def _figure(value: float) -> str:
+    return _plain(float(value)) if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -16,7 +16,7 @@ from huggingface_hub import HfApi, SpaceCard
 
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub_download import RepoFiles
-from cyclegan_hf.hub_errors import hub_errors, page
+from cyclegan_hf.hub_errors import ask_hub, page
 from cyclegan_hf.hub_upload import Published, Target, open_repo, upload
 from cyclegan_hf.saved_files import INDEX_NAME, read_json
 from cyclegan_hf.wheel import PACKAGE, build_wheel, package_files, space_folder
@@ -69,10 +69,13 @@ def push_space(
         wheel = build_wheel(Path(temporary))
         repo_id = open_repo(target)
         api = HfApi(token=token)
-        with hub_errors(repo_id, repo_type="space", writing=True):
-            hidden = api.space_info(repo_id).private
+
+        def settle() -> bool | None:
             if model is not None:
                 api.add_space_variable(repo_id, VARIABLE, model, description="The weights that the page shows")
+            return api.space_info(repo_id).private
+
+        hidden = ask_hub(settle, repo_id, repo_type="space", writing=True)
         if hidden:
             files |= {f"cyclegan_hf/{name}": path for name, path in package_files(PACKAGE).items()}
         else:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.hf_api import DatasetInfo, ModelInfo, SpaceInfo
 
-from cyclegan_hf.hub_errors import LOG_IN, HubError, RepoType, hub_errors, page
+from cyclegan_hf.hub_errors import LOG_IN, HubError, RepoType, Retries, ask_hub, hub_errors, page
 
 
-logger = logging.getLogger(__name__)
-
-RETRY_SECONDS = (1, 2, 4, 8)
-"""Pauses before a push is tried again that the Hub could not answer."""
 CONFLICTS = 10
 """How often a push begins again because another one came first."""
 
@@ -100,18 +95,17 @@ def upload(
         HubError: It did not work; nothing has changed then, except that the repository may have been made.
     """
     repo_id = opened or open_repo(target)
-    waits, conflicts = list(RETRY_SECONDS), 0
+    retries, conflicts = Retries(), 0
     while True:
         try:
             with hub_errors(repo_id, repo_type=target.repo_type, revision=target.revision, writing=True):
                 return _commit(target, repo_id, files, message, replaces, keeps or {})
         except HubError as error:
             conflicts += error.conflict
-            if not error.temporary or conflicts > CONFLICTS or not (error.conflict or waits):
+            if not error.temporary or conflicts > CONFLICTS:
                 raise
             if not error.conflict:
-                logger.warning("%s; once more in %d s.", error, waits[0])
-                time.sleep(waits.pop(0))
+                retries.wait(error)
 
 
 def open_repo(target: Target, *, asks: bool = False) -> str:
@@ -135,15 +129,8 @@ def open_repo(target: Target, *, asks: bool = False) -> str:
     if (target.token or get_token()) is None:
         raise HubError(f"{target.repo_id}: the Hub needs to know who writes: {LOG_IN}")
     api = HfApi(token=target.token)
-    waits = list(RETRY_SECONDS)
-    while True:
-        try:
-            with hub_errors(target.repo_id, repo_type=target.repo_type, revision=target.revision, writing=True):
-                return _open(api, target, asks)
-        except HubError as error:
-            if not (error.temporary and waits):
-                raise
-            time.sleep(waits.pop(0))
+    where: dict[str, Any] = {"repo_type": target.repo_type, "revision": target.revision}
+    return ask_hub(lambda: _open(api, target, asks), target.repo_id, writing=True, **where)
 
 
 def _open(api: HfApi, target: Target, asks: bool) -> str:

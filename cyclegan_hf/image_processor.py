@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
+from cyclegan_hf.errors import nearest
 from cyclegan_hf.image_io import ImageSource, decoded_values, iterate_images, picture_values
 from cyclegan_hf.image_io import open_image as open_image  # the two go together: open, then `to_array`
 from cyclegan_hf.luma import LUMA_WEIGHTS
@@ -104,13 +104,17 @@ class ImageProcessor:
         Raises:
             ValueError: an unknown key (the message names the nearest valid one) or a value out of range.
         """
+        if not isinstance(config, Mapping):
+            raise ValueError(f"expected an image processor's settings by name, got {config!r:.60}")
         known = [field.name for field in dataclasses.fields(cls)]
         for key in config:
             if key not in known:
-                nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
-                raise ValueError(f"unknown image processor setting `{key}`; the nearest valid one is `{nearest}`")
+                raise ValueError(f"unknown image processor setting `{key}`{nearest(key, known)}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
-        return cls(**values)
+        try:
+            return cls(**values)
+        except (TypeError, LookupError) as error:  # of another kind than the setting's
+            raise ValueError(f"image processor settings {config!r:.200} cannot be used ({error})") from error
 
     def to_config(self) -> dict[str, Any]:
         """Returns the settings as plain JSON values."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from cyclegan_hf.errors import one_line
+from cyclegan_hf.errors import install_command, one_line
 
 
 # Containers that hold their own data. Others, play lists for one, name files and addresses that would be opened.
@@ -105,7 +105,7 @@ def translate_video(
     try:
         import av
     except ImportError as error:
-        raise ImportError(f"videos need the extra `video`: pip install 'cyclegan_hf[video]' ({error})") from error
+        raise ImportError(f"videos need the extra `video`: {install_command('video')} ({error})") from error
     target = Path(output)
     if target.suffix.lower() != ".mp4":
         raise ValueError(f"{target}: expected a file name ending in .mp4")

@@ -36,7 +36,9 @@ try:
 
     import gradio as gr
 except ImportError as error:
-    sys.exit(f"app.py: {error}; the page needs the extra `space`: pip install 'cyclegan_hf[space]'")
+    from cyclegan_hf.errors import install_command
+
+    sys.exit(f"app.py: {error}; the page needs the extra `space`: {install_command('space')}")
 
 from about_tab import about_tab
 from batch_tab import batch_tab

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import cyclegan_hf
 from cyclegan_hf.cli import VERBS, main
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
@@ -164,10 +165,22 @@ def test_results_that_are_there_already(model: str, capsys: Any) -> None:
     ("arguments", "message"),
     [
         ([], "Expected one of"),
-        (["tranlate"], "Available subcommands: translate"),
+        (["tranlate"], "unknown command `tranlate`; did you mean `translate`?"),
+        (["frobnicate"], "expected one of convert"),
+        (["info", "--revison", "x"], "unknown option `--revison`; did you mean `--revision`? (see cyclegan-hf info"),
+        (["translate", "in", "--ouput=out"], "unknown option `--ouput`; did you mean `--output`?"),
+        (["push", "m", "u/m", "--privte"], "did you mean `--private`?"),
+        (["evaluate", "--quux"], "unknown option `--quux` (see cyclegan-hf evaluate --help)"),
+        (["--verison"], "did you mean `--version`?"),
+        (["translate", "in", "--output", "out", "--batch-statistics"], "add `--official`"),
+        (["translate", "in", "--output", "out", "--model", "in/G.pth"], "`cyclegan-hf convert FILE --output FOLDER`"),
+        (["info", "in/a.png"], "got a file"),
         (["translate", "in"], "--output"),
         (["translate", "--output", "out"], "got none"),
-        (["translate", "in", "--output", "out", "--exist", "skip"], "Unrecognized options: --exist"),
+        (
+            ["translate", "in", "--output", "out", "--exist", "skip"],
+            "unknown option `--exist`; did you mean `--existing`",
+        ),
         (["translate", "in", "--output", "out", "--format", "gif"], "invalid choice 'gif'"),
         (["translate", "in", "--output", "out", "--size", "big"], "--size"),
         (["translate", "in", "--output", "out", "--size", "0"], "`--size` must be one positive number or two, got 0"),
@@ -289,3 +302,27 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     process.stdout.close()  # before anything is written
     assert process.stderr.read() == ""
     assert process.wait(timeout=60) == 141
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_printed(capsys: Any, flag: str) -> None:
+    assert main([flag]) == 0
+    assert capsys.readouterr().out == f"cyclegan-hf {cyclegan_hf.__version__}\n"
+
+
+def test_batch_statistics_on_the_command_line(capsys: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Both ways to read an official model say which statistics it uses, and take the option."""
+    os.mkdir("official")
+    file = save(Path("official/latest_net_G.pth"), small_resnet(norm="batch"))
+    assert main(["convert", str(file), "--output", "stored"]) == 0
+    assert "--batch-statistics" in capsys.readouterr().out
+    assert main(["convert", str(file), "--output", "own", "--batch-statistics"]) == 0
+    assert "own statistics" in capsys.readouterr().out
+    official = ["translate", "in/a.png", "--model", "official", "--official"]
+    assert main([*official, "--output", "a.png"]) == 0
+    assert "--batch-statistics" in caplog.text
+    caplog.clear()
+    assert main([*official, "--batch-statistics", "--output", "b.png"]) == 0
+    assert main(["translate", "in/a.png", "--model", "own", "--output", "c.png"]) == 0
+    assert caplog.text == ""
+    assert Path("a.png").read_bytes() != Path("b.png").read_bytes() == Path("c.png").read_bytes()

@@ -121,11 +121,89 @@ def test_file_formats(tmp_path: Path, form: str) -> None:
     assert torch.equal(mapped.state_dict["conv_in.1.weight"], network.state_dict()["model.1.weight"])
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "module.{}",
+        "_orig_mod.{}",
+        "module._orig_mod.{}",
+        "_orig_mod.module.{}",
+        "model._orig_mod.{}",  # a part that was compiled alone
+    ],
+)
+def test_prefixes_of_wrappers_are_taken_off(tmp_path: Path, name: str) -> None:
+    network, path = small_resnet(), tmp_path / "latest_net_G.pth"
+    tensors = network.state_dict()
+    inner = {key: key.removeprefix("model.") for key in tensors} if name.startswith("model.") else {}
+    torch.save({name.format(inner.get(key, key)): tensor for key, tensor in tensors.items()}, path)
+    report = convert_official_checkpoint([path], tmp_path / "model").networks[0]
+    assert {entry["source"] for entry in report.tensors} == tensors.keys()
+
+
+def test_an_averaged_model_is_read_without_its_counter(tmp_path: Path) -> None:
+    network, path = small_resnet(), tmp_path / "latest_net_G.pth"
+    torch.save(torch.optim.swa_utils.AveragedModel(network).state_dict(), path)
+    mapped = load_official_network(path, "generator")
+    assert torch.equal(mapped.state_dict["conv_in.1.weight"], network.state_dict()["model.1.weight"])
+
+
+@pytest.mark.parametrize("name", ["state_dict", "model", "params_ema"])
+def test_a_training_scripts_checkpoint_is_opened(tmp_path: Path, name: str) -> None:
+    network, path = small_resnet(), tmp_path / "latest_net_G.pth"
+    torch.save({name: network.state_dict(), "epoch": 5, "optimizer": {"state": {}, "param_groups": []}}, path)
+    mapped = load_official_network(path, "generator")
+    assert torch.equal(mapped.state_dict["conv_in.1.weight"], network.state_dict()["model.1.weight"])
+    torch.save({"state_dict": {name: network.state_dict()}}, path)
+    assert load_official_network(path, "generator").state_dict.keys() == mapped.state_dict.keys()
+
+
 def test_batch_norm_and_dropout_are_noted(tmp_path: Path) -> None:
     file = save(tmp_path / "latest_net_G.pth", small_resnet(norm="batch", dropout=True))
     discriminator = save(tmp_path / "latest_net_D.pth", randomized(Patch(width=2)))
     report = convert_official_checkpoint([file], tmp_path / "model", discriminators=[discriminator])
     assert [note.split()[0] for note in report.notes] == ["The", "The", "Batch", "Dropout"]
+
+
+@pytest.mark.parametrize("architecture", ["resnet", "unet"])
+def test_batch_statistics_are_the_official_train_mode(tmp_path: Path, architecture: str) -> None:
+    """Of one picture, as the official test.py has it without --eval; each picture of a batch has its own."""
+    network = (
+        small_resnet(norm="batch") if architecture == "resnet" else randomized(Unet(width=2, downs=5, norm="batch"))
+    )
+    file = save(tmp_path / "latest_net_G.pth", network)
+    report = convert_official_checkpoint([file], tmp_path / "model", batch_statistics=True)
+    assert any("own statistics" in note and "without --eval" in note for note in report.notes)
+    assert any(name.endswith("running_var") for name in report.networks[0].dropped)
+    generator = CycleGANPipeline.from_pretrained(tmp_path / "model").generator_a2b
+    samples = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        stored = network.eval()(samples)
+        expected = torch.cat([network.train()(sample[None]) for sample in samples])
+        found = generator(samples).sample
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert (expected - stored).abs().max() > 0.1
+
+
+def test_batch_statistics_of_official_files_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(tmp_path / "latest_net_G.pth", small_resnet(norm="batch"))
+    stored = CycleGANPipeline.from_pretrained(tmp_path, official=True)
+    assert "--batch-statistics" in caplog.text and "--eval" in caplog.text
+    caplog.clear()
+    own = CycleGANPipeline.from_pretrained(tmp_path, official=True, batch_statistics=True)
+    assert caplog.text == ""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    images = [np.asarray(pipe(picture).images[0], dtype=int) for pipe in (stored, own)]
+    assert np.abs(images[0] - images[1]).max() > 10
+    own.memory_budget = 1  # in strips, whose statistics are the picture's
+    assert np.abs(np.asarray(own(picture).images[0], dtype=int) - images[1]).max() <= 1
+
+
+def test_batch_statistics_without_batch_norms(tmp_path: Path) -> None:
+    file = save(tmp_path / "latest_net_G.pth", small_resnet())
+    with pytest.raises(ValueError, match="`batch_statistics` is for generators with batch norm"):
+        convert_official_checkpoint([file], tmp_path / "model", batch_statistics=True)
+    with pytest.raises(ValueError, match="`batch_statistics` is for files of the official code"):
+        CycleGANPipeline.from_pretrained(tmp_path, batch_statistics=True)
 
 
 def test_swapped_weights_fail_the_comparison(tmp_path: Path) -> None:

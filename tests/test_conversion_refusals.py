@@ -31,18 +31,20 @@ class Malicious:
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
 @pytest.mark.parametrize("inside", ["alone", "beside tensors"])
-def test_no_code_in_a_file_is_run(tmp_path: Path, form: str, inside: str) -> None:
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_code_in_a_file_is_named_and_not_run(tmp_path: Path, form: str, inside: str, protocol: int) -> None:
     path, marker = tmp_path / "latest_net_G.pth", tmp_path / "pwned"
     content: Any = Malicious(marker)
     if inside == "beside tensors":
         content = OrderedDict(small_resnet().state_dict(), extra=content)
     if form == "pickle":
-        path.write_bytes(pickle.dumps(content, protocol=2))
+        path.write_bytes(pickle.dumps(content, protocol=protocol))
     else:
-        torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
+        torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=form == "zip")
     with pytest.raises(ValueError) as error:
         convert_official_checkpoint([path], tmp_path / "model")
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+    assert "holds code" in str(error.value) and "mkdir" in str(error.value) and "run" in str(error.value)
     assert not marker.exists()
     torch.load(path, weights_only=False) if form != "pickle" else pickle.loads(path.read_bytes())
     assert marker.exists()  # the file does harm where it is trusted: the test is one
@@ -157,7 +159,10 @@ TINY = {"block_out_channels": (4, 8), "num_res_blocks": 1}
         (write([torch.zeros(3)]), "holds a list; expected a `state_dict`"),
         (write({}), "holds no tensors"),
         (write({"model.1.weight": torch.zeros(3).to_sparse()}), "sparse"),
-        (write({"meta": {}, "state_dict": {"generators.a.x": torch.zeros(1)}}), "another framework .*'state_dict'"),
+        (write({"meta": {}, "state_dict": {"generators.a.x": torch.zeros(1)}}), "an mmagic checkpoint"),
+        (write({"model": {"a": torch.zeros(1)}, "net": {"b": torch.zeros(1)}}), "another framework .*'model', 'net'"),
+        (lambda path: os.mkfifo(path), "not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
         (write({"epoch": 3, "model": {}}), "another framework .* entries 'epoch', 'model'"),
         (write({"generators.photo.c.conv.weight": torch.zeros(1)}), "an mmagic checkpoint"),
         (write(CUT_NAMES), "CUT with antialiased resampling"),

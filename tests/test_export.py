@@ -38,6 +38,9 @@ GENERATORS = {
         block_out_channels=(8, 12, 16), num_res_blocks=2, upsample_type="resize_conv", dropout_prob=0.5
     ),
     "conv_transpose": lambda: ResnetGenerator(block_out_channels=(8, 16), num_res_blocks=1, padding_mode="zero"),
+    "instance_affine": lambda: ResnetGenerator(
+        block_out_channels=(8, 16), num_res_blocks=1, norm_type="instance_affine"
+    ),
     "batch": lambda: ResnetGenerator(block_out_channels=(8, 16), num_res_blocks=1, norm_type="batch"),
     "channels": lambda: ResnetGenerator(in_channels=1, out_channels=4, block_out_channels=(8, 16), num_res_blocks=1),
     "residual": lambda: ResnetGenerator(
@@ -288,3 +291,25 @@ def test_what_cannot_be_exported_leaves_nothing(tmp_path: Path, capsys: pytest.C
     assert "is too large for half precision" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert main(["export", str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 2
+
+
+def test_embedded_weights_make_one_file(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path / "model")
+    arguments = ["export", str(tmp_path / "model"), "--output", str(tmp_path / "exported")]
+    assert main([*arguments, "--embed-weights"]) == 0
+    graph = tmp_path / "alone.onnx"
+    graph.write_bytes((tmp_path / "exported/generator_a2b" / GRAPH_NAME).read_bytes())
+    assert graph.stat().st_size > (folder / WEIGHTS_NAME).stat().st_size * 0.9  # half precision, as in the file
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    generator = CycleGANPipeline.from_pretrained(tmp_path / "model").generator_a2b
+    sample = torch.rand(1, 3, 64, 96) * 2 - 1
+    (found,) = session.run(None, {"sample": sample.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(found, generator(sample).sample.numpy(), atol=TOLERANCE)
+
+
+def test_embedded_weights_are_of_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_pipeline(tmp_path / "model")
+    words = ["export", str(tmp_path / "model"), "--output", str(tmp_path / "exported"), "--format", "openvino"]
+    assert main([*words, "--embed-weights"]) == 2
+    assert "embedded weights are of ONNX graphs" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional as F
@@ -137,3 +138,9 @@ def test_no_text_names_a_folder_of_the_machine_that_trained(folder: Path) -> Non
         if path.suffix in (".json", ".md", ".yaml"):
             text = path.read_text(encoding="utf-8")
             assert not any(root in text for root in ("/work", "/tmp", "/root", "/home")), path
+
+
+@BOTH
+def test_the_recipe_that_is_named_exists(folder: Path) -> None:
+    name = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))["run"].get("recipe")
+    assert name is None or (ROOT / "training" / "recipes" / f"{name}.yaml").is_file()

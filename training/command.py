@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from cyclegan_hf.cli_arguments import without_box
+from cyclegan_hf.cli_arguments import unknown_flag, without_box
 from cyclegan_hf.saved_files import INDEX_NAME
 from training.checkpointing import CONFIG_NAME, STAGES_NAME, STATE_FOLDER, checkpoint_folders, find_checkpoint
 from training.circumstances import differences
@@ -187,7 +187,10 @@ def _parse(arguments: list[str], default: TrainConfig) -> TrainConfig:
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
-        raise ValueError(without_box(complaint.getvalue())) from None
+        unknown = unknown_flag(
+            arguments, lambda: tyro.cli(TrainConfig, default=default, args=["--help"], prog="train.py"), "train.py"
+        )
+        raise ValueError(unknown or without_box(complaint.getvalue())) from None
 
 
 def _check_output_dir(output_dir: Path, checkpoint: Path | None, goes_on_in_stages: bool) -> None:

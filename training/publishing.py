@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 from huggingface_hub import HfApi
 from huggingface_hub.utils import disable_progress_bars
 
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub import MARKER, push_pipeline
-from cyclegan_hf.hub_errors import HubError, hub_errors
+from cyclegan_hf.hub_errors import HubError, ask_hub
 from cyclegan_hf.hub_upload import Target, open_repo
 from cyclegan_hf.saved_files import INDEX_NAME
 from training.hub_config import HubConfig
@@ -28,13 +30,27 @@ logger = logging.getLogger(__name__)
 SNAPSHOTS = ".push-*.tmp"
 """Links to a checkpoint's files in the run's folder: the checkpoint may be removed before it is pushed."""
 
+OPEN_SECONDS = 10
+"""How long a run's start waits for the Hub to answer; a refusal takes it a second."""
+STOP_SECONDS = 20
+"""How long a run that was stopped waits for its push: schedulers kill what has not ended 30 s after a SIGTERM."""
+
+_given_up = threading.Event()
+
 
 @dataclass
 class _Job:
-    """One checkpoint to push."""
+    """One checkpoint to push.
+
+    Attributes:
+        name: The checkpoint's.
+        snapshot: Its files.
+        known: Whether the Hub is known to lack it; else it is asked first.
+    """
 
     name: str
     snapshot: Path
+    known: bool = True
 
 
 class Publisher:
@@ -56,25 +72,49 @@ class Publisher:
         self._waiting: deque[_Job] = deque()
         self._failed: list[_Job] = []
         self._change = threading.Condition()
-        self._busy = False
+        self._current: _Job | None = None
         self._thread: threading.Thread | None = None
+        self._began = False
+        self._refusal: HubError | None = None
 
     def open(self) -> None:
         """Make the repository, so that a wrong token or name is said before hours of training.
 
+        The run does not wait for a Hub that does not answer: the repository is then made in the background.
+
         Raises:
-            ValueError: The Hub refused. Where it only does not answer, the run begins: it may do so later.
+            ValueError: The Hub refused within `OPEN_SECONDS`; a later refusal is a warning.
         """
         if not self.active:
             return
         disable_progress_bars()  # they would be drawn across the training's
+        opener = threading.Thread(target=self._open, name="open repository", daemon=True)
+        opener.start()
+        opener.join(OPEN_SECONDS)
+        with self._change:
+            self._began = True
+            if self._refusal is not None:
+                raise self._refusal
+        if opener.is_alive():
+            logger.warning(
+                "%s: the Hub has not answered for %d s. The run begins; its pushes will be tried.",
+                self.repo_id,
+                OPEN_SECONDS,
+            )
+
+    def _open(self) -> None:
         private = self.config.hub_private_repo or None
         try:
             self.repo_id = open_repo(Target(repo_id=self.repo_id, private=private, marker=MARKER), asks=True)
         except HubError as error:
-            if not error.temporary:
-                raise
-            logger.warning("%s. The run begins; its pushes will be tried.", error)
+            with self._change:
+                if not error.temporary and not self._began:
+                    self._refusal = error
+                    return
+            if error.temporary:
+                logger.warning("%s. The run begins; its pushes will be tried.", error)
+            else:
+                logger.warning("%s. The run goes on, and its pushes will fail until that is mended.", error)
 
     def __enter__(self) -> Self:
         return self
@@ -90,20 +130,17 @@ class Publisher:
         Args:
             checkpoints: Their folders, from the oldest to the newest.
         """
-        if not (self.active and self.config.hub_strategy == "all" and checkpoints):
-            return
-        try:
-            with hub_errors(self.repo_id, writing=True):
-                present = set(HfApi().list_repo_files(self.repo_id))
-        except HubError as error:
-            logger.warning("%s. Which checkpoints it lacks is not known; no earlier one is pushed.", error)
-            return
-        for folder in checkpoints:
-            if f"{folder.name}/{INDEX_NAME}" not in present:
-                self.checkpoint(folder)
+        if self.active and self.config.hub_strategy == "all":
+            for folder in checkpoints:
+                self.checkpoint(folder, known=False)
 
-    def checkpoint(self, folder: Path) -> None:
-        """Have a checkpoint pushed in the background, where the strategy says so."""
+    def checkpoint(self, folder: Path, known: bool = True) -> None:
+        """Have a checkpoint pushed in the background, where the strategy says so.
+
+        Args:
+            folder: The checkpoint.
+            known: Whether the Hub is known to lack it; else it is asked first.
+        """
         if not self.active or self.config.hub_strategy == "end" or not folder.name.startswith("checkpoint-"):
             return
         snapshot = self.output_dir / SNAPSHOTS.replace("*", folder.name)
@@ -121,25 +158,47 @@ class Publisher:
                 for job in again:
                     _remove(job)
                 again = []
-            self._failed, self._waiting = [], deque([*again, _Job(folder.name, snapshot)])
+            self._failed, self._waiting = [], deque([*again, _Job(folder.name, snapshot, known)])
             self._change.notify_all()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="push", daemon=True)
             self._thread.start()
 
-    def wait(self, because: str = "") -> None:
-        """Wait for the pushes under way; Ctrl-C gives them up.
+    def wait(self, because: str = "", seconds: float | None = STOP_SECONDS) -> None:
+        """Wait for the pushes under way, and say which of them were given up; Ctrl-C gives them up at once.
 
         Args:
             because: What the log is told first, where there is something to wait for.
+            seconds: How long to wait at most; `None` waits until the Hub has answered or its time limits are over.
         """
         if not self.active:
             return
+        deadline = None if seconds is None else time.monotonic() + seconds
         with self._change:
-            if self._busy or self._waiting:
-                logger.info("%sWaiting for the push to %s.", because, self.repo_id)
-            while self._busy or self._waiting:
-                self._change.wait(1)
+            if self._open_jobs():
+                limit = "" if seconds is None else f", at most {seconds:g} s"
+                logger.info("%sWaiting for the push to %s%s.", because, self.repo_id, limit)
+            try:
+                while self._open_jobs() and (deadline is None or time.monotonic() < deadline):
+                    self._change.wait(1)
+            finally:
+                if jobs := self._open_jobs():
+                    self._give_up(jobs)
+
+    def _open_jobs(self) -> list[_Job]:
+        return [*([self._current] if self._current else []), *self._waiting]
+
+    def _give_up(self, jobs: list[_Job]) -> None:
+        _given_up.set()
+        names = ", ".join(job.name for job in jobs)
+        logger.warning(
+            "Not pushed to %s: %s. It is saved; go on with the run, or push it: cyclegan-hf push %s %s%s",
+            self.repo_id,
+            names,
+            self.output_dir / jobs[-1].name,
+            self.repo_id,
+            " --training-state" if self.config.hub_strategy == "checkpoint" else "",
+        )
 
     def finish(self) -> None:
         """Push the finished pipeline, after what is under way or has failed.
@@ -154,7 +213,7 @@ class Publisher:
                 self._waiting.extendleft(reversed(self._failed))
                 self._failed = []
                 self._change.notify_all()
-        self.wait()
+        self.wait(seconds=None)
         try:
             published = self._push(self.output_dir, "End of training", last=True)
         except ValueError as error:
@@ -173,18 +232,29 @@ class Publisher:
             with self._change:
                 while not self._waiting:
                     self._change.wait()
-                job, self._busy = self._waiting.popleft(), True
+                job = self._current = self._waiting.popleft()
+            failed: list[_Job] = []
             try:
-                logger.info("Pushed %s: %s", job.name, self._push(job.snapshot, job.name, last=False))
+                if job.known or self._lacks(job.name):
+                    logger.info("Pushed %s: %s", job.name, self._push(job.snapshot, job.name, last=False))
                 _remove(job)
             except Exception as error:  # whatever it is, the run goes on
                 logger.warning("%s was not pushed: %s. It is tried again later.", job.name, one_line(error, 500))
-                with self._change:
-                    self._failed.append(job)
+                failed.append(job)
+                if isinstance(error, HubError) and error.temporary:  # no better for the others
+                    with self._change:
+                        failed += self._waiting
+                        self._waiting.clear()
             finally:
                 with self._change:
-                    self._busy = False
+                    self._failed += failed
+                    self._current = None
                     self._change.notify_all()
+
+    def _lacks(self, name: str) -> bool:
+        """Whether the repository has no checkpoint of that name."""
+        present = ask_hub(lambda: HfApi().list_repo_files(self.repo_id), self.repo_id, writing=True)
+        return f"{name}/{INDEX_NAME}" not in present
 
     def _push(self, folder: Path, message: str, last: bool) -> object:
         name = "last-checkpoint" if self.config.hub_strategy == "checkpoint" else message
@@ -212,3 +282,13 @@ def _link(folder: Path, snapshot: Path) -> None:
 
 def _remove(job: _Job) -> None:
     shutil.rmtree(job.snapshot, ignore_errors=True)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process. A push that was given up does not hold it: its threads would be waited for at exit."""
+    if _given_up.is_set():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

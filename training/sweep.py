@@ -49,7 +49,9 @@ try:
     from training.sweep_report import as_text, write_sweep_report
     from training.trainer import Trainer
 except ImportError as error:
-    sys.exit(f"error: {error}; a sweep needs two extras: pip install 'cyclegan_hf[train,search]'")
+    from cyclegan_hf.errors import install_command
+
+    sys.exit(f"error: {error}; a sweep needs two extras: {install_command('train', 'search')}")
 
 
 logger = logging.getLogger(__name__)

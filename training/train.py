@@ -20,10 +20,13 @@ try:
     from training.command import parse_command
     from training.interruption import Interrupted, LastingStream, end_with_launcher
     from training.processes import is_main_process, lost_process
+    from training.publishing import leave
     from training.stages import train_in_stages
     from training.trainer import Trainer
 except ImportError as error:
-    sys.exit(f"error: {error}; training needs the extra `train`: pip install 'cyclegan_hf[train]'")
+    from cyclegan_hf.errors import install_command
+
+    sys.exit(f"error: {error}; training needs the extra `train`: {install_command('train')}")
 
 
 def main() -> None:
@@ -50,9 +53,9 @@ def main() -> None:
         sys.exit(f"error: {told}")
     except Interrupted as stop:
         logging.warning("%s", stop)
-        sys.exit(stop.exit_code)
+        leave(stop.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)  # what a shell calls a program that was interrupted
+        leave(130)  # what a shell calls a program that was interrupted
 
 
 if __name__ == "__main__":

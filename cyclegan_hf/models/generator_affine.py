@@ -120,7 +120,7 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
 
         As [`ResnetGenerator`]'s, which says more.
         """
-        if self.config["norm_type"] == "instance":
+        if self.config["norm_type"] in ("instance", "instance_affine"):
             return None
         levels = len(self.down_blocks)
         coarse = 2 * len(self.mid_blocks) + 2  # the blocks, the last convolution, and the field's neighbours

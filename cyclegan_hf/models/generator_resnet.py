@@ -37,7 +37,7 @@ class ResnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         out_channels: Channels of the pictures that go out.
         block_out_channels: Channels after the first convolution and after each strided one.
         num_res_blocks: Residual blocks at the smallest resolution.
-        norm_type: `"instance"` (paper), `"batch"`, `"pixel"` or `"none"`.
+        norm_type: `"instance"` (paper), `"instance_affine"`, `"batch"`, `"pixel"` or `"none"`.
         dropout_prob: Dropout inside the residual blocks, in [0, 1); 0 as in the paper, 0.5 in the official code's option.
         padding_mode: `"reflect"` (paper) or `"zero"`.
         upsample_type: `"conv_transpose"` (paper) or `"resize_conv"`, nearest-neighbour upsampling before a 3×3
@@ -147,7 +147,7 @@ class ResnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         An instance norm looks at the whole picture. Without one, a part of a picture that is cut with this margin is
         translated as in the whole.
         """
-        if self.config["norm_type"] == "instance":
+        if self.config["norm_type"] in ("instance", "instance_affine"):
             return None
         levels = len(self.down_blocks)
         ends = 2 * 3  # the 7×7 convolutions

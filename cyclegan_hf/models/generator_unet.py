@@ -22,7 +22,7 @@ class UnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         in_channels: Channels of the pictures that come in.
         out_channels: Channels of the pictures that go out.
         block_out_channels: Channels after each strided convolution, at least two.
-        norm_type: `"instance"`, `"batch"` or `"none"`.
+        norm_type: `"instance"`, `"instance_affine"`, `"batch"` or `"none"`.
         dropout_prob: Dropout in [0, 1) after those upsampling blocks that keep the width, but for the innermost: 0.5 in
             pix2pix, which takes it for its source of noise.
     """  # noqa: E501

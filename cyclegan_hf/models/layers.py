@@ -15,7 +15,7 @@ from cyclegan_hf.models.checks import check_dropout, check_least
 from cyclegan_hf.models.winograd import Conv3x3
 
 
-NormType = Literal["instance", "batch", "pixel", "none"]
+NormType = Literal["instance", "instance_affine", "batch", "pixel", "none"]
 PaddingMode = Literal["reflect", "zero"]
 UpsampleType = Literal["conv_transpose", "resize_conv"]
 ActivationType = Literal["relu", "leaky_relu"]
@@ -85,6 +85,30 @@ class InstanceNorm2d(nn.Module):
     def extra_repr(self) -> str:
         """The settings, for `repr`."""
         return f"eps={self.eps}"
+
+
+class AffineInstanceNorm2d(InstanceNorm2d):
+    """Instance normalisation with a learnt scale and shift of each channel.
+
+    Of one picture it is what a batch norm computes with batch statistics, its mode in training.
+
+    Args:
+        num_channels: Channels of the input.
+        eps: Added to the variance.
+    """
+
+    def __init__(self, num_channels: int, eps: float = 1e-5) -> None:
+        super().__init__(eps)
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise each channel of each picture, then scale and shift it."""
+        return self.scale(super().forward(x))
+
+    def scale(self, x: torch.Tensor) -> torch.Tensor:
+        """Scale and shift what is normalised already."""
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 class _PixelNorm(torch.autograd.Function):
@@ -219,13 +243,17 @@ def make_norm(norm_type: NormType, num_channels: int) -> nn.Module:
     match norm_type:
         case "instance":
             return InstanceNorm2d()
+        case "instance_affine":
+            return AffineInstanceNorm2d(num_channels)
         case "batch":
             return nn.BatchNorm2d(num_channels)
         case "pixel":
             return PixelNorm2d()
         case "none":
             return nn.Identity()
-    raise ValueError(f"`norm_type` must be 'instance', 'batch', 'pixel' or 'none', got {norm_type!r}.")
+    raise ValueError(
+        f"`norm_type` must be 'instance', 'instance_affine', 'batch', 'pixel' or 'none', got {norm_type!r}."
+    )
 
 
 def make_activation(activation_type: ActivationType) -> nn.Module:
@@ -239,8 +267,8 @@ def make_activation(activation_type: ActivationType) -> nn.Module:
 
 
 def conv_bias(norm_type: NormType) -> bool:
-    """Whether a convolution before that norm has a bias: batch normalisation brings its own."""
-    return norm_type != "batch"
+    """Whether a convolution before that norm has a bias: a norm with a shift brings its own."""
+    return norm_type not in ("batch", "instance_affine")
 
 
 class SeparableConv2d(nn.Module):

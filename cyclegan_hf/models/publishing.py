@@ -7,9 +7,15 @@ import tempfile
 from pathlib import Path
 from typing import Any, Self
 
+from safetensors import SafetensorError
+
+from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub_card import is_untouched, network_card, published_card
 from cyclegan_hf.hub_download import RepoFiles
+from cyclegan_hf.hub_errors import HubError, no_folder_either
 from cyclegan_hf.hub_upload import Published, Target, upload
+from cyclegan_hf.models.building import check_against_weights, read_shapes
+from cyclegan_hf.saved_files import read_json
 
 
 WEIGHTS = "diffusion_pytorch_model{}.safetensors"
@@ -104,12 +110,25 @@ class NetworkMixin(PushMixin):
             ValueError: the Hub has no such network, or it cannot be had; the message says what to do.
         """
         name = os.fspath(pretrained_model_name_or_path)
+        variant = f".{kwargs['variant']}" if kwargs.get("variant") else ""
         if not Path(name).exists() and name.count("/") == 1 and not name.startswith((".", "~", "/")):
             hub = ("revision", "token", "cache_dir", "local_files_only", "force_download")
             files = RepoFiles(name, **{key: kwargs[key] for key in hub if kwargs.get(key) is not None})
             prefix = f"{kwargs['subfolder'].strip('/')}/" if kwargs.get("subfolder") else ""
-            variant = f".{kwargs['variant']}" if kwargs.get("variant") else ""
-            for file in ("config.json", WEIGHTS.format(variant)):
-                files.get(prefix + file)
+            try:
+                files.get(f"{prefix}config.json")
+            except HubError as error:
+                raise no_folder_either(error, name) from error
+            files.get(prefix + WEIGHTS.format(variant))
             kwargs |= {"revision": files.commit, "force_download": False}
+            folder = files.get(f"{prefix}config.json").parent
+        else:
+            folder = Path(name) / (kwargs.get("subfolder") or ".")
+        config, weights = folder / "config.json", folder / WEIGHTS.format(variant)
+        if config.is_file() and weights.is_file():
+            settings = {key: value for key, value in read_json(config).items() if not key.startswith("_")}
+            try:
+                check_against_weights(cls, settings, read_shapes(weights))  # type: ignore[arg-type]
+            except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, SafetensorError) as error:
+                raise ValueError(f"{folder}: cannot load `{cls.__name__}` ({one_line(error, 300)})") from error
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)  # type: ignore[misc]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cyclegan_hf.hub_download import RepoFiles
 
 PRETRAINED_FOLDER = Path(__file__).parents[1] / "pretrained"
+_WEIGHT_FILES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".h5")
 GRAPH_NAME = "model.onnx"
 OPENVINO_NAME = "model.xml"
 
@@ -62,6 +63,13 @@ def is_hub_id(model: str | os.PathLike[str] | None) -> bool:
     """
     if model is None or Path(name := os.fspath(model)).is_dir():
         return False
+    if Path(name).suffix in _WEIGHT_FILES:
+        what = "got a file" if Path(name).exists() else "and there is no such file"
+        raise ValueError(
+            f"{name}: expected a pipeline's folder or a Hub id, {what}; weights of the official code are converted "
+            "with `cyclegan-hf convert FILE --output FOLDER`, or read where they are with `--official` "
+            "(`official=True`) and their folder"
+        )
     if Path(name).exists():
         raise ValueError(f"{name}: expected a pipeline's folder or a Hub id, got a file")
     if isinstance(model, os.PathLike) or name.count("/") != 1 or name.startswith((".", "~", "/")):
@@ -83,19 +91,16 @@ def _fetch(
     files: RepoFiles,
 ) -> Path:
     """A pipeline's folder in the cache, with the files that are needed to load it."""
-    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
-    from cyclegan_hf.hub_errors import HubError
+    from cyclegan_hf.hub_errors import HubError, no_folder_either
 
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
     try:
         index = files.get(prefix + INDEX_NAME)
     except HubError as error:
-        unknown = isinstance(error.__cause__, LocalEntryNotFoundError) and error.__cause__.__cause__ is None
-        if unknown or isinstance(error.__cause__, RepositoryNotFoundError):
-            raise ValueError(f"{error}; nor is there a folder {repo_id} here") from error
         if not isinstance(error.__cause__, RemoteEntryNotFoundError):
-            raise
+            raise no_folder_either(error, repo_id) from error
         raise ValueError(
             f"{repo_id}: expected a saved pipeline, but there is no {prefix}{INDEX_NAME} at revision "
             f"{files.asked or 'main'!r}; where it holds files of the official code (latest_net_G.pth), set `official`"

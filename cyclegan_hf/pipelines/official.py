@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,19 +11,23 @@ import torch
 
 from cyclegan_hf.conversion_networks import convert_networks, roles
 from cyclegan_hf.hub_download import RepoFiles
+from cyclegan_hf.hub_errors import HubError, no_folder_either
 from cyclegan_hf.pipelines.folders import is_hub_id
 from cyclegan_hf.pipelines.storage import cast
 
+
+logger = logging.getLogger(__name__)
 
 _NAMES = ("G_A", "G_B", "G")
 
 
 def official_arguments(
     model: str | os.PathLike[str] | None,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     *,
     subfolder: str | None,
     variant: str | None,
+    batch_statistics: bool = False,
     **hub: Any,
 ) -> dict[str, Any]:
     """Finds official weight files, and converts them in memory.
@@ -32,9 +37,10 @@ def official_arguments(
 
     Args:
         model: A folder, or a Hub id.
-        dtype: Of the generators.
+        dtype: Of the generators; `None` is float32.
         subfolder: Where the files are in it.
         variant: Only `None`: such files have no variants.
+        batch_statistics: Use each picture's own statistics in batch norms; see [`map_official_state_dict`].
         **hub: See [`RepoFiles`].
 
     Returns:
@@ -53,7 +59,14 @@ def official_arguments(
             f"{os.fspath(model)}: expected files of the official code such as latest_net_G_A.pth or latest_net_G.pth"
             f"{f' in {subfolder}' if subfolder else ''}, found none"
         )
-    arguments = convert_networks(roles(generators, (), None)).pipeline_arguments()
+    converted = convert_networks(roles(generators, (), None), batch_statistics=batch_statistics)
+    if converted.stored_statistics:
+        logger.warning(
+            "%s: batch norm translates with the stored statistics, as the official test.py does with --eval; "
+            "`batch_statistics` (--batch-statistics) uses each picture's own, as without --eval",
+            os.fspath(model),
+        )
+    arguments, dtype = converted.pipeline_arguments(), dtype or torch.float32
     return {
         key: cast(value, dtype=dtype) if key.startswith("generator") else value for key, value in arguments.items()
     }
@@ -79,7 +92,10 @@ def find_official(
     commit = None
     if is_hub_id(model):
         repo = RepoFiles(name, **hub)
-        found = repo.find(*(f"{prefix}*_net_{key}.pth" for key in _NAMES))
+        try:
+            found = repo.find(*(f"{prefix}*_net_{key}.pth" for key in _NAMES))
+        except HubError as error:
+            raise no_folder_either(error, name) from error
         files, commit = {PurePosixPath(path).name: file for path, file in found.items()}, repo.commit
     else:
         files = {file.name: file for file in (Path(name) / prefix).glob("*_net_G*.pth")}

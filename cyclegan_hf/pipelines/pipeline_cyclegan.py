@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import logging
 import os
@@ -26,10 +25,11 @@ from cyclegan_hf.models.publishing import PushMixin
 from cyclegan_hf.pipelines.folders import find_folder
 from cyclegan_hf.pipelines.official import official_arguments
 from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline
-from cyclegan_hf.pipelines.storage import cast, load_component, whole_folder
+from cyclegan_hf.pipelines.settings import as_device, as_dtype, check_shard_size, refuse_unknown
+from cyclegan_hf.pipelines.storage import cast, load_settings, name_custom_pipeline, whole_folder
 from cyclegan_hf.pipelines.strips import fits, takes_strips, translate_in_strips
 from cyclegan_hf.pipelines.walk import Domain, domains_of, require, walk
-from cyclegan_hf.saved_files import INDEX_NAME, read_json
+from cyclegan_hf.saved_files import INDEX_NAME
 
 
 logger = logging.getLogger(__name__)
@@ -183,14 +183,18 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         subfolder: str | None = None,
         revision: str | None = None,
         variant: str | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        device_map: str | torch.device | None = None,
+        use_safetensors: bool | None = None,
         token: str | bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         force_download: bool = False,
         official: bool = False,
         backend: Literal["torch", "onnx", "openvino"] = "torch",
-        **unknown: Any,
+        batch_statistics: bool = False,
+        **parts: Any,
     ) -> Any:
         """Loads a pipeline, in evaluation mode, from safetensors files only.
 
@@ -200,7 +204,11 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
             subfolder: where the pipeline is inside the folder or the repository, such as `"best"`.
             revision: branch, tag or commit on the Hub.
             variant: of the weight files, such as `"fp16"`.
-            dtype: of the loaded generators, whatever the files hold.
+            dtype: of the loaded generators: a `torch.dtype`, its name such as `"float16"`, or `"auto"` for what the
+                files hold; by default float32.
+            torch_dtype: another name of `dtype`.
+            device_map: where to put the generators: one device such as `"cpu"`, `"cuda"` or `"cuda:1"`.
+            use_safetensors: only `True` or `None`: nothing else is loaded.
             token: for private repositories; by default the stored one.
             cache_dir: where downloads are kept.
             local_files_only: use what was downloaded before, and no network.
@@ -210,21 +218,26 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
             backend: what computes: `"torch"`, or the graphs that `cyclegan-hf export` wrote beside the weights, with
                 `"onnx"` (ONNX Runtime) or `"openvino"`. A processor is faster with those, at differences in the last
                 bits; the pipeline then is an `ExportedPipeline`, which translates and nothing else.
-            **unknown: refused.
+            batch_statistics: with `official`: batch norms use each picture's own statistics, as the official code's
+                `test.py` does without `--eval`, and not the stored ones.
+            **parts: in place of what was saved, any argument of the constructor: `generator_a2b=generator` replaces
+                that generator, `generator_b2a=None` leaves it out (its weights are not fetched), and `domain_a`,
+                `domain_b`, `image_processor_a`, `image_processor_b` replace those settings. Anything else is refused.
 
         Returns:
             `CycleGANPipeline` or, with another backend than torch, `ExportedPipeline`.
 
         Raises:
-            ValueError: an unknown keyword (the message names the nearest valid one), nothing of that name, or files
-                that are missing, damaged or not this library's.
+            ValueError: an unknown keyword (the message names the one that may be meant), nothing of that name, or
+                files that are missing, damaged or not this library's.
         """
-        if unknown:
-            parameters = inspect.signature(cls.from_pretrained).parameters.values()
-            known = [parameter.name for parameter in parameters if parameter.kind != parameter.VAR_KEYWORD]
-            name = next(iter(unknown))
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-            raise ValueError(f"unknown keyword `{name}`; the nearest valid one is `{nearest}`")
+        refuse_unknown(cls.from_pretrained, parts, also=_constructor_arguments(cls))
+        chosen = as_dtype(dtype, torch_dtype)
+        device = None if device_map is None else as_device(device_map)
+        if use_safetensors is False:
+            raise ValueError("weights are loaded from safetensors files only, got `use_safetensors=False`")
+        if batch_statistics and not official:
+            raise ValueError("`batch_statistics` is for files of the official code: set `official` or leave it out")
         hub: dict[str, Any] = {
             "revision": revision,
             "token": token,
@@ -234,43 +247,86 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         }
         model = pretrained_model_name_or_path
         if backend != "torch":
-            if official or variant or dtype != torch.float32:
-                raise ValueError(f"`backend={backend!r}` takes a graph as it is: no `official`, `variant` or `dtype`")
+            if official or variant or device or parts or chosen not in (None, torch.float32):
+                raise ValueError(
+                    f"`backend={backend!r}` takes a graph as it is: no `official`, `variant`, `dtype`, `device_map` "
+                    "or other generators"
+                )
             return ExportedPipeline.from_pretrained(model, backend, subfolder=subfolder, **hub)
+        settings: dict[str, Any]
         if official:
-            return cls(**official_arguments(model, dtype, subfolder=subfolder, variant=variant, **hub))
-        folder = find_folder(model, _GENERATORS, subfolder=subfolder, variant=variant, **hub)
-        index = read_json(folder / INDEX_NAME)
-        if index.get("_class_name") != cls.__name__:
-            raise ValueError(f"{folder}: expected a saved {cls.__name__}, got {index.get('_class_name')!r}")
-        settings: dict[str, Any] = {}
-        for key, value in index.items():
-            if key in _GENERATORS:
-                absent = value is None or value == [None, None]
-                settings[key] = None if absent else load_component(folder / key, value, variant, dtype)
-            elif key in inspect.signature(cls.__init__).parameters:
-                settings[key] = value
-            elif not key.startswith("_"):
-                raise ValueError(f"{folder / INDEX_NAME}: this version does not know the setting `{key}`")
-        return cls(**settings)
+            settings = official_arguments(
+                model, chosen, subfolder=subfolder, variant=variant, batch_statistics=batch_statistics, **hub
+            )
+        else:
+            wanted = [name for name in _GENERATORS if name not in parts]
+            folder = find_folder(model, wanted, subfolder=subfolder, variant=variant, **hub)
+            settings = load_settings(folder, cls.__name__, _constructor_arguments(cls), wanted, variant, chosen)
+        pipeline = cls(**settings | parts)
+        return pipeline if device is None else pipeline.to(device)
+
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **settings: Any) -> Self:
+        """Make a pipeline out of another one's networks, which both then share.
+
+        Args:
+            pipeline: The other pipeline.
+            **settings: Arguments of the constructor that replace the other's, such as `domain_a="meadow"` or
+                `generator_b2a=None`; and `dtype` (or `torch_dtype`), to which the shared networks are cast.
+
+        Raises:
+            ValueError: The other pipeline is of another kind, or a keyword is not known.
+        """
+        if not isinstance(pipeline, CycleGANPipeline):
+            raise ValueError(f"expected a {cls.__name__}, got a {type(pipeline).__name__}")
+        dtype = as_dtype(settings.pop("dtype", None), settings.pop("torch_dtype", None))
+        refuse_unknown(cls.from_pipe, settings, also=[*_constructor_arguments(cls), "dtype", "torch_dtype"])
+        config = {key: pipeline.config[key] for key in _constructor_arguments(cls) if key not in _GENERATORS}
+        made = cls(**{name: getattr(pipeline, name) for name in _GENERATORS} | config | settings)
+        for name in _GENERATORS:
+            if dtype is not None and (generator := getattr(made, name)) is not None:
+                cast(generator, dtype=dtype)
+        return made
 
     def save_pretrained(  # type: ignore[override]
-        self, save_directory: str | os.PathLike[str], *, safe_serialization: bool = True, variant: str | None = None
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        max_shard_size: int | str | None = None,
+        push_to_hub: bool = False,
+        **push: Any,
     ) -> None:
         """Saves configuration and weights, in their present dtype; a failure, a full disk for one, changes nothing.
+
+        The folder gets a `pipeline.py` of a few lines. With it, `DiffusionPipeline.from_pretrained` of diffusers loads
+        this class too, for users who pass `trust_remote_code=True` there; this library never reads it.
 
         Args:
             save_directory: a folder, made if need be. Files in it that are not the pipeline's stay.
             safe_serialization: only `True`: weights are written as safetensors.
             variant: part of the weight files' names, such as `"fp16"`.
+            max_shard_size: refused where a generator is larger, such as `"10GB"`: each is written as one file.
+            push_to_hub: also push what was saved to the Hub.
+            **push: of the push: `repo_id` (by default the folder's name) and the arguments of [`push_to_hub`].
 
         Raises:
             OSError: the files could not be written.
+            ValueError: an argument that is not taken, or a push that the Hub refused.
         """
         if not safe_serialization:
             raise ValueError("weights are saved as safetensors only, got `safe_serialization=False`")
+        if not push_to_hub:
+            refuse_unknown(self.save_pretrained, push)
+        if max_shard_size is not None:
+            check_shard_size(max_shard_size, [getattr(self, name) for name in _GENERATORS])
         with whole_folder(Path(save_directory)) as folder:
             super().save_pretrained(folder, safe_serialization=True, variant=variant)
+            name_custom_pipeline(folder, type(self).__name__)
+        if push_to_hub:
+            refuse_unknown(self.push_to_hub, push)
+            self.push_to_hub(push.pop("repo_id", None) or Path(save_directory).resolve().name, **push)
 
     def optimize(self, *, compile: bool = False, dtype: torch.dtype | None = None) -> Self:
         """Fits the generators to the hardware they are on, in place. Move the pipeline first, with `.to(device)`.
@@ -332,6 +388,10 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         if self._execution_device.type == "cuda":
             return torch.cuda.mem_get_info(self._execution_device)[0] // 2
         return 2**30
+
+
+def _constructor_arguments(cls: type) -> list[str]:
+    return [name for name in inspect.signature(cls).parameters if name != "self"]
 
 
 @contextlib.contextmanager

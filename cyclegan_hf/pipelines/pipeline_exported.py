@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cyclegan_hf.errors import one_line
+from cyclegan_hf.errors import install_command, one_line
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
 from cyclegan_hf.pipelines.folders import GRAPH_NAME, OPENVINO_NAME, find_folder
 from cyclegan_hf.pipelines.walk import domains_of, require, walk
@@ -218,7 +218,9 @@ def require_backend(backend: Backend) -> None:
     try:
         importlib.import_module(_PACKAGES[backend])
     except ImportError as error:
-        raise ImportError(f"`backend={backend!r}` needs `pip install 'cyclegan_hf[export]'` ({error})") from error
+        raise ImportError(
+            f"`backend={backend!r}` needs the extra `export`: {install_command('export')} ({error})"
+        ) from error
 
 
 def _open_onnx(path: Path, num_threads: int | None) -> tuple[Any, dict[str, str]]:

@@ -2,10 +2,11 @@
 
 import contextlib
 import importlib
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,65 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.hub_layout import GENERATORS
+from cyclegan_hf.models.building import check_against_weights, read_shapes
 from cyclegan_hf.pipelines.folders import weights_name
 from cyclegan_hf.saved_files import INDEX_NAME, read_json
 
 
+CUSTOM_PIPELINE = "pipeline"
+"""The name, without `.py`, of the file in a saved folder by which diffusers finds the pipeline's class."""
+
+_CUSTOM_PIPELINE = '''"""For `DiffusionPipeline.from_pretrained(..., trust_remote_code=True)` of diffusers.
+
+No foreign code is needed with `pip install cyclegan_hf`:
+`from cyclegan_hf import {0}; {0}.from_pretrained(...)`.
+"""
+
+from cyclegan_hf import {0} as {0}
+'''
 _MODELS_PACKAGE = "cyclegan_hf.models."
 _QUOTED = 300  # characters of another library's message
 
 
-def load_component(folder: Path, class_path: Any, variant: str | None, dtype: torch.dtype) -> Any:
+def load_settings(
+    folder: Path,
+    class_name: str,
+    arguments: Sequence[str],
+    generators: Sequence[str],
+    variant: str | None,
+    dtype: torch.dtype | None,
+) -> dict[str, Any]:
+    """Return the constructor's arguments out of a pipeline's saved folder.
+
+    Args:
+        folder: Holds `model_index.json`.
+        class_name: The pipeline's class.
+        arguments: Those that it takes.
+        generators: The generators to load; others are left out.
+        variant: Of the weight files, such as `"fp16"`.
+        dtype: Of the generators; `None` takes the files'.
+
+    Raises:
+        ValueError: It is another class's folder, has settings of a later version, or a generator cannot be loaded.
+    """
+    index = read_json(folder / INDEX_NAME)
+    saved = index.get("_class_name")
+    if (saved[-1] if isinstance(saved, list) and saved else saved) != class_name:
+        raise ValueError(f"{folder}: expected a saved {class_name}, got {saved!r}")
+    settings: dict[str, Any] = {}
+    for key, value in index.items():
+        if key in GENERATORS:
+            absent = value is None or value == [None, None] or key not in generators
+            settings[key] = None if absent else load_component(folder / key, value, variant, dtype)
+        elif key in arguments:
+            settings[key] = value
+        elif not key.startswith("_"):
+            raise ValueError(f"{folder / INDEX_NAME}: this version does not know the setting `{key}`")
+    return settings
+
+
+def load_component(folder: Path, class_path: Any, variant: str | None, dtype: torch.dtype | None) -> Any:
     """Builds one of this library's models from its folder, in evaluation mode.
 
     diffusers' own loader imports whatever module the index names and only warns about tensors that are missing or left
@@ -33,7 +84,7 @@ def load_component(folder: Path, class_path: Any, variant: str | None, dtype: to
         folder: holds `config.json` and `diffusion_pytorch_model[.variant].safetensors`.
         class_path: [module, class], as `model_index.json` has it.
         variant: of the weight file, such as `"fp16"`.
-        dtype: of the model, whatever the file holds.
+        dtype: of the model, whatever the file holds; `None` takes the file's.
 
     Raises:
         ValueError: a class that is not ours, settings that it does not have, or tensors that are missing, left over or
@@ -56,11 +107,21 @@ def load_component(folder: Path, class_path: Any, variant: str | None, dtype: to
         raise ValueError(f"{weights}: expected a safetensors file, found {found} in its folder")
     config = {key: value for key, value in read_json(folder / "config.json").items() if not key.startswith("_")}
     try:
+        check_against_weights(model_class, config, read_shapes(weights))
         model = model_class(**config)
-        model.load_state_dict(load_file(weights))  # copies, so that half-precision files give float32 models
-    except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        tensors = load_file(weights)
+        model.load_state_dict(tensors)  # copies, so that half-precision files give float32 models
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, OSError, SafetensorError) as error:
         raise ValueError(f"{folder}: cannot load `{class_name}` ({one_line(error, _QUOTED)})") from error
-    return cast(model, dtype=dtype).eval()
+    stored = next((tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()), None)
+    return cast(model, dtype=dtype or stored or torch.float32).eval()
+
+
+def name_custom_pipeline(folder: Path, class_name: str) -> None:
+    """Add what diffusers' `DiffusionPipeline` needs to find a pipeline's class to a saved folder."""
+    (folder / f"{CUSTOM_PIPELINE}.py").write_text(_CUSTOM_PIPELINE.format(class_name), encoding="utf-8")
+    index = read_json(folder / INDEX_NAME) | {"_class_name": [CUSTOM_PIPELINE, class_name]}
+    (folder / INDEX_NAME).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def cast(model: Any, **to: Any) -> Any:

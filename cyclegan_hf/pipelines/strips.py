@@ -19,7 +19,14 @@ from torch.nn import functional as F
 from cyclegan_hf.models.generator_affine import LocalAffineGenerator
 from cyclegan_hf.models.generator_affine_residual import AffineResidualGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
-from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d, SeparableConv2d, Upsample2x, before_tanh
+from cyclegan_hf.models.layers import (
+    AffineInstanceNorm2d,
+    InstanceNorm2d,
+    Pad2d,
+    SeparableConv2d,
+    Upsample2x,
+    before_tanh,
+)
 
 
 Rows = tuple[int, int]
@@ -125,6 +132,8 @@ class _Layer:
         """Norm and activation, once the statistics are known."""
         for module in self.rest:
             match module:
+                case AffineInstanceNorm2d():
+                    strip = module.scale(self.moments.normalize(strip, module.eps))
                 case InstanceNorm2d():
                     strip = self.moments.normalize(strip, module.eps)
                 case _:

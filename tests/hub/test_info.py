@@ -35,7 +35,7 @@ WORDS = [
     "EMA: 0.999",
     "step: 1234",
     "hardware: abacus",
-    "summer → winter: swd 77.44",
+    "summer → winter: swd 77.4",
     "winter → summer: swd 76",
     "measured: seed 7, pictures a 3",
 ]
@@ -74,10 +74,13 @@ def test_the_bundled_weights(cli: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["tester/nowhere"], "there is no such model on the Hub"),
+        (
+            ["tester/nowhere"],
+            "tester/nowhere: there is no such folder here; as a Hub id, tester/nowhere: there is no such",
+        ),
         (["tester/told-not"], "tester/told-not: expected a saved pipeline, there is no model_index.json"),
         (["tester/told-not", "--revision", "v9"], "tester/told-not has no revision 'v9'"),
-        (["./nothing"], "expected a name such as user/name"),
+        (["./nothing"], "found no such folder"),
         (["."], "expected a saved pipeline, there is no model_index.json"),
     ],
 )

@@ -88,7 +88,7 @@ def test_where_a_pipeline_is(server: HubServer, client: Client, model: Path, tmp
         (
             "tester/nothing",
             "write",
-            "no such model on the Hub, or it is private: check the name.* nor is there",
+            "there is no such folder here; .*no such model on the Hub, or it is private: check the name",
         ),
         ("tester/nothing", None, "check the name, or log in with `hf auth login`, or set HF_TOKEN"),
         ("tester/closed", None, "or it is private: check the name, or log in"),

@@ -17,7 +17,11 @@ from tests.hub_server import HubServer
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PARTS = ("generator_a2b", "generator_b2a")
-PIPELINE = {"model_index.json", *(f"{part}/{name}" for part in PARTS for name in ("config.json", WEIGHTS))}
+PIPELINE = {
+    "model_index.json",
+    "pipeline.py",
+    *(f"{part}/{name}" for part in PARTS for name in ("config.json", WEIGHTS)),
+}
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -67,9 +67,33 @@ def test_a_run_that_is_asked_to_stop_waits_for_its_push(server: HubServer, tmp_p
     _, complaint = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in complaint
     (saved,) = (tmp_path / "run").glob("checkpoint-*")
-    assert "Waiting for the push to tester/stopped.\n" in complaint and f"Pushed {saved.name}: " in complaint
+    assert "Waiting for the push to tester/stopped, at most " in complaint and f"Pushed {saved.name}: " in complaint
     assert "last-checkpoint/training_state/run.json" in added(server, "tester/stopped")
     assert list((tmp_path / "run").glob(".push-*")) == []
+
+
+def test_a_stop_does_not_wait_for_a_hub_that_is_mute(server: HubServer, tmp_path: Path) -> None:
+    """Its uploads hang in threads of a pool, which Python would wait for at its end."""
+    settings = ["--hub-model-id", "tester/mute", "--hub-strategy", "checkpoint", "--max-train-steps", 10**6]
+    mute = server.fault("stall", "/lfs/", method="PUT", times=1000)
+    process = start(server, tmp_path, "write", *settings, "--checkpointing-steps", 10**6)
+    deadline = time.monotonic() + PATIENCE
+    while not (tmp_path / "run" / "log.jsonl").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    while not mute.fired:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    began = time.monotonic()
+    _, complaint = process.communicate(timeout=PATIENCE)
+    took = time.monotonic() - began
+    mute.times = 0
+    mute.released.set()
+    assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in complaint
+    (saved,) = (tmp_path / "run").glob("checkpoint-*")
+    assert f"Not pushed to tester/mute: {saved.name}." in complaint
+    assert took < 40, took  # 20 s of waiting, on a busy machine
 
 
 def test_a_run_that_ends_by_an_error_waits_for_its_push(server: HubServer, tmp_path: Path) -> None:
@@ -86,7 +110,7 @@ def test_a_run_that_ends_by_an_error_waits_for_its_push(server: HubServer, tmp_p
     slow.released.set()
     _, complaint = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1 and "Traceback" not in complaint
-    assert "The run has failed (" in complaint and "Waiting for the push to tester/broken.\n" in complaint
+    assert "The run has failed (" in complaint and "Waiting for the push to tester/broken, at most " in complaint
     assert complaint.splitlines()[-1].startswith("error: ")
     assert "checkpoint-1/training_state/run.json" in added(server, "tester/broken")
 

@@ -146,5 +146,5 @@ def test_a_separable_convolution_is_one_with_the_product_of_its_kernels() -> Non
 
 
 def test_an_unknown_norm_is_refused() -> None:
-    with pytest.raises(ValueError, match="`norm_type` must be 'instance', 'batch', 'pixel' or 'none', got 'group'"):
+    with pytest.raises(ValueError, match=r"`norm_type` must be .* got 'group'"):
         make_norm("group", 4)

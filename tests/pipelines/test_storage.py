@@ -84,6 +84,7 @@ def test_what_is_saved(saved):
         "generator_b2a/config.json",
         WEIGHTS.replace("a2b", "b2a"),
         "model_index.json",
+        "pipeline.py",
     ]
     index = json.loads((saved / "model_index.json").read_text())
     assert index["image_processor_a"]["size"] == [48, 64]
@@ -163,7 +164,7 @@ def test_hub_id_from_the_cache(saved, tmp_path, subfolder):
     assert pipe.config["domain_a"] == "summer"
     assert CycleGANPipeline.from_pretrained("user/summer2winter", revision=commit, **options).dtype == torch.float32
     for name, revision in (("user/summer2winter", "v2"), ("user/other", None)):
-        with pytest.raises(ValueError, match=f"{name} is not .* in the cache.* nor is there a folder") as caught:
+        with pytest.raises(ValueError, match=f"{name}: there is no such folder here; .* in the cache") as caught:
             CycleGANPipeline.from_pretrained(name, revision=revision, **options)
         assert "\n" not in str(caught.value)
 
@@ -188,17 +189,19 @@ def test_a_file_is_no_folder(saved):
 
 
 @pytest.mark.parametrize(
-    ("keyword", "nearest"),
+    ("keyword", "words"),
     [
-        ("torch_dtype", "dtype"),
-        ("sub_folder", "subfolder"),
-        ("revison", "revision"),
-        ("local_file_only", "local_files_only"),
+        ("sub_folder", "did you mean `subfolder`"),
+        ("revison", "did you mean `revision`"),
+        ("local_file_only", "did you mean `local_files_only`"),
+        ("generator_ab", "did you mean `generator_a2b`"),
+        ("quantization_config", "expected one of .*variant"),  # nothing is near
     ],
 )
-def test_unknown_keyword_names_the_nearest(saved, keyword, nearest):
-    with pytest.raises(ValueError, match=f"`{keyword}`; the nearest valid one is `{nearest}`"):
+def test_an_unknown_keyword_names_a_near_one(saved, keyword, words):
+    with pytest.raises(ValueError, match=f"`{keyword}`; {words}") as caught:
         CycleGANPipeline.from_pretrained(saved, **{keyword: None})
+    assert "\n" not in str(caught.value)
 
 
 # Damaged and foreign files
@@ -266,6 +269,42 @@ DAMAGE = {
         "no model `cyclegan_hf.models.layers.make_norm`",
     ),
     "no component path": (lambda folder: edit(folder / "model_index.json", generator_a2b="resnet"), "generator_a2b"),
+    "a billion blocks": (
+        lambda folder: edit(folder / "generator_a2b/config.json", num_res_blocks=10**9),
+        r"config\.json asks for .* the weight file holds",
+    ),
+    "a hundred thousand levels": (
+        lambda folder: edit(folder / "generator_a2b/config.json", block_out_channels=[1] * 100_000),
+        r"config\.json asks for",
+    ),
+    "terabytes of channels": (
+        lambda folder: edit(folder / "generator_a2b/config.json", block_out_channels=[20_000] * 3),
+        r"config\.json asks for",
+    ),
+    "deeply nested": (
+        lambda folder: (folder / "generator_a2b/config.json").write_text("[" * 100_000),
+        "expected a JSON file",
+    ),
+    "deeply nested index": (lambda folder: (folder / "model_index.json").write_text('{"a":' * 99_999), "JSON file"),
+    "a pipe": (
+        lambda folder: [
+            (folder / "generator_a2b/config.json").unlink(),
+            os.mkfifo(folder / "generator_a2b/config.json"),
+        ],
+        "got a folder, pipe or device",
+    ),
+    "weights that are a device": (
+        lambda folder: [(folder / WEIGHTS).unlink(), (folder / WEIGHTS).symlink_to("/dev/zero")],
+        "expected a safetensors file",
+    ),
+    "no processor": (
+        lambda folder: edit(folder / "model_index.json", image_processor_a=True),
+        "expected an image processor's settings",
+    ),
+    "a number of means": (
+        lambda folder: edit(folder / "model_index.json", image_processor_a={"mean": 1.5}),
+        "image processor settings",
+    ),
     "wrong processor": (
         lambda folder: edit(folder / "model_index.json", image_processor_a={"chanels": 3}),
         "unknown image processor setting",
@@ -295,6 +334,7 @@ def test_saving_keeps_other_files_and_leaves_nothing_behind(pipe, saved):
         "generator_a2b",
         "generator_b2a",
         "model_index.json",
+        "pipeline.py",
     ]
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 

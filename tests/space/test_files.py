@@ -91,7 +91,7 @@ def test_without_gradio_the_page_says_what_to_install() -> None:
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
     assert re.fullmatch(
-        r"app.py: .*gradio.*; the page needs the extra `space`: pip install 'cyclegan_hf\[space\]'\n", result.stderr
+        r"app.py: .*gradio.*; the page needs the extra `space`: pip install -e '.*\[space\]'\n", result.stderr
     )
 
 

@@ -115,7 +115,7 @@ def half_precision_on_a_processor(tmp_path: Path) -> list[object]:
         (unequal_channels, "`losses.lambda_identity` must be 0 where the domains' channels differ (3 and 1)"),
         (uneven_size, "`data.image_size` must be a multiple of 2 and at least 4 for ResnetGenerator, got 33."),
         (small_size, "`data.image_size` must be a multiple of 2 and at least 4 for ResnetGenerator, got 2."),
-        (unknown_flag, "Unrecognized options: --learning-rat"),
+        (unknown_flag, "unknown option `--learning-rat`"),
         (no_checkpoint, "`--resume-from-checkpoint` must be 'latest', 'auto' or a checkpoint's folder"),
         (no_warm_start, "{tmp}/nowhere: expected a pipeline's folder or a Hub id"),
         (other_warm_start, "`--warm-start {tmp}/other`: generator_a2b does not fit this recipe's network"),

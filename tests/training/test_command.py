@@ -53,8 +53,14 @@ def test_the_flags_have_the_fields_usual_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max-train-step", "5", *DATA_FLAGS], "Unrecognized options: --max-train-step.*--max-train-steps"),
-        (["--data.imagesize", "5", *DATA_FLAGS], "Unrecognized options: --data.imagesize.*--data.image-size"),
+        (
+            ["--max-train-step", "5", *DATA_FLAGS],
+            "unknown option `--max-train-step`; did you mean `--max-train-steps`",
+        ),
+        (
+            ["--data.imagesize", "5", *DATA_FLAGS],
+            "unknown option `--data.imagesize`; did you mean `--data.image-size`",
+        ),
         (["--train-batch-size", "two", *DATA_FLAGS], "--train-batch-size.*'two'"),
         (["--mixed-precision", "fp8", *DATA_FLAGS], "invalid choice 'fp8'"),
         (

@@ -147,6 +147,7 @@ def check_the_finished_run(folder: Path) -> None:
         "logs",
         "losses.json",
         "model_index.json",
+        "pipeline.py",
         "recipe.yaml",
         "report.md",
         "samples",

@@ -290,5 +290,5 @@ def test_without_optuna_one_line_names_the_extra(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, env=environment)
     assert done.returncode == 1
     assert done.stderr == (
-        "error: No module named 'optuna'; a sweep needs two extras: pip install 'cyclegan_hf[train,search]'\n"
+        "error: No module named 'optuna'; a sweep needs two extras: pip install -e '.[train,search]'\n"
     )
