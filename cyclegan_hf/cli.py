@@ -24,6 +24,7 @@ from cyclegan_hf.cli_evaluate import evaluate
 from cyclegan_hf.cli_export import export
 from cyclegan_hf.cli_hub import dataset, info, push, push_space
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.image_formats import open_header
 from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, PictureFile, plan_pictures
 from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning
 
@@ -299,7 +300,7 @@ def _pixels(source: Path) -> int:
     """How many pixels a picture has, from its header; what cannot be read is told of later."""
     from PIL import Image
 
-    with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(source) as picture:
+    with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), open_header(source) as picture:
         return picture.width * picture.height
     return 0
 

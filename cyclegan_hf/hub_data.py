@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub_upload import Published, Target, upload
 from cyclegan_hf.image_io import open_image
-from cyclegan_hf.picture_files import READABLE, visible_files
+from cyclegan_hf.picture_files import images_in
 
 
 SHARD_BYTES = 100_000_000
@@ -184,13 +184,7 @@ def _pictures(folder: Path) -> list[tuple[str, Path]]:
     Raises:
         ValueError: There are none.
     """
-    if not folder.is_dir():
-        what = "got a file" if folder.exists() else "there is no such folder"
-        raise ValueError(f"{folder}: expected a folder of pictures, {what}")
-    found = [path for path in visible_files(folder) if path.suffix.lower() in READABLE]
-    if not found:
-        raise ValueError(f"{folder}: expected a folder of pictures ({', '.join(sorted(READABLE))}), it holds none")
-    return [(path.relative_to(folder).as_posix(), path) for path in found]
+    return [(path.relative_to(folder).as_posix(), path) for path in images_in(folder)]
 
 
 def _domain(folder: str | os.PathLike[str], letter: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.image_formats import describe_content, first_bytes, open_header, require_regular_file
 
 
 logger = logging.getLogger(__name__)
@@ -48,18 +50,18 @@ def open_image(source: ImageSource) -> Image.Image:
     if isinstance(source, bytes | bytearray):
         name, file = f"picture of {len(source)} bytes", io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
-        name, file = os.fspath(source), _checked_path(source)
+        name, file = os.fspath(source), require_regular_file(source, "a picture file")
     elif is_image_source(source):
         name, file = str(getattr(source, "name", "file object")), cast(IO[bytes], source)
     else:
         raise ValueError(f"expected a picture, a path, bytes or a binary file, got {type(source).__name__}")
     try:
-        with Image.open(file) as image:
+        with open_header(file) as image:
             return _load(image, name)
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{name}: refused as a possible decompression bomb ({one_line(error)})") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"{name}: {_too_many_pixels(error)}") from None
     except UnidentifiedImageError:
-        raise ValueError(f"{name}: expected a picture, got {_describe(file)}") from None
+        raise ValueError(f"{name}: expected a picture, got {describe_content(first_bytes(file), name)}") from None
     except PermissionError:
         raise ValueError(f"{name}: expected a readable picture, got: permission denied") from None
     except _PictureError:
@@ -80,28 +82,20 @@ class _PictureError(ValueError):
     """A refusal that already has its one-line message."""
 
 
+def _too_many_pixels(error: Exception) -> str:
+    """Pillow's refusal with the way on."""
+    found = re.search(r"\((\d+) pixels\) exceeds limit of (\d+)", str(error))
+    if found is None:
+        return f"refused as a possible decompression bomb ({one_line(error)})"
+    pixels, limit = (f"{int(number):,}" for number in found.groups())
+    return (
+        f"refused as a possible decompression bomb: expected at most {limit} pixels, got {pixels}; `--max-pixels` of "
+        "`cyclegan-hf translate` raises the limit, or `PIL.Image.MAX_IMAGE_PIXELS` in a program"
+    )
+
+
 def _damaged(name: str, error: Exception) -> _PictureError:
     return _PictureError(f"{name}: expected a whole picture, got one that cannot be decoded ({one_line(error)})")
-
-
-def _checked_path(source: str | os.PathLike[str]) -> Path:
-    path = Path(source)
-    if path.is_dir():
-        raise ValueError(f"{source}: expected a picture file, got a directory")
-    if not path.exists():
-        raise ValueError(f"{source}: expected a picture file, but there is no such file")
-    return path
-
-
-def _describe(file: Path | IO[bytes]) -> str:
-    """Says what a file that is no picture looks like: empty, or its first bytes (an HTML page, an LFS pointer…)."""
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            head = opened.read(24)
-    else:
-        file.seek(0)
-        head = file.read(24)
-    return f"data of no known picture format, starting {head!r}" if head else "an empty file"
 
 
 def _load(image: Image.Image, name: str) -> Image.Image:

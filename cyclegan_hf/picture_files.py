@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
+import logging
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from cyclegan_hf.image_formats import has_image_extension, left_out_text
+from cyclegan_hf.image_formats import require_regular_file as require_regular_file
 
 
 if TYPE_CHECKING:
@@ -19,12 +23,14 @@ if TYPE_CHECKING:
     from cyclegan_hf.processes import Processes
 
 
+logger = logging.getLogger(__name__)
+
 OutputFormat = Literal["keep", "png", "jpg", "webp"]
 ExistingPolicy = Literal["refuse", "skip", "overwrite"]
 
-# What counts as a picture in a folder; a file that is named one by one may have any name.
-READABLE = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-_WRITABLE = {".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+_WRITABLE = {".jfif": "JPEG", ".jpe": "JPEG", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+_SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
+_SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
 _QUALITY = 95  # of JPEG and WebP: no visible loss
 
 
@@ -71,9 +77,12 @@ def plan_pictures(
         ValueError: an input that does not exist or holds no pictures, two pictures for one output, an output that
             would replace an input, or one that exists already, if such are to be refused.
     """
-    found = list(_find(inputs, Path(output)))
+    others: list[Path] = []
+    found = list(_find(inputs, Path(output), others))
     if not found:
         raise ValueError("expected pictures, folders or patterns to translate, got none")
+    if others and (processes is None or processes.is_main):
+        logger.warning("%s", left_out_text(dict.fromkeys(others)))
     files = [PictureFile(source=source, output=target) for source, target in _targets(found, output, output_format)]
     if cycle:
         files = [
@@ -152,38 +161,91 @@ def save_picture(image: Image.Image, path: Path) -> None:
 
 
 def visible_files(folder: Path, leave_out: Path | None = None) -> Iterator[Path]:
-    """Yields the files of a folder by name, and then those of its sub-folders; hidden ones are left out.
+    """Yield the regular files of a folder by name, and then those of its sub-folders.
 
-    Symbolic links are followed, but no folder is looked into twice: a link may lead back to where it is.
+    Hidden files and what operating systems add (`__MACOSX`, the thumbnails in `@eaDir`) are left out. So are FIFOs,
+    sockets and devices, with a log line: opening one would wait for ever. Symbolic links are followed, but no folder
+    is looked into twice: a link may lead back to where it is. A broken link is a file that cannot be opened.
 
     Args:
-        folder: the folder.
-        leave_out: a sub-folder that is not looked into.
+        folder: The folder.
+        leave_out: A sub-folder that is not looked into.
 
     Raises:
-        OSError: a folder cannot be read.
+        OSError: A folder cannot be read.
     """
     entered = {os.path.realpath(folder)}
     if leave_out is not None:
         entered.add(os.path.realpath(leave_out))
-    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
-        unseen = []
-        for sub in sorted(sub for sub in folders if sub[0] != "."):
-            place = os.path.realpath(os.path.join(parent, sub))
-            if place not in entered:
-                entered.add(place)
-                unseen.append(sub)
-        folders[:] = unseen
-        yield from (Path(parent, name) for name in sorted(names) if name[0] != ".")
+    yield from _visible_files(folder, entered)
 
 
-def _find(inputs: Sequence[str], output: Path) -> Iterator[tuple[Path, Path]]:
-    """Yields each picture once, with its name relative to the output folder."""
+def _visible_files(folder: Path, entered: set[str]) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        visible = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+    folders = []
+    for entry in visible:
+        if entry.is_dir():
+            folders.append(entry.name)
+        elif entry.name in _SYSTEM_FILES:
+            continue
+        elif entry.is_file() or not os.path.exists(entry.path):
+            yield folder / entry.name
+        else:
+            logger.warning("%s: left out, it is no regular file", entry.path)
+    for name in folders:
+        place = os.path.realpath(folder / name)
+        if name not in _SYSTEM_FOLDERS and place not in entered:
+            entered.add(place)
+            yield from _visible_files(folder / name, entered)
+
+
+def split_by_extension(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Split files into images and others, by their names.
+
+    Returns:
+        `tuple`: The images and the other files, both in the given order.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    for file in files:
+        (images if has_image_extension(file) else others).append(file)
+    return images, others
+
+
+def images_in(folder: Path, *, log_level: int = logging.WARNING) -> list[Path]:
+    """Return the images of a folder and its sub-folders; a log line says how many other files there are.
+
+    Args:
+        folder: The folder.
+        log_level: Of the log line.
+
+    Raises:
+        ValueError: It is no folder, or holds no images.
+        OSError: It cannot be read.
+    """
+    if not folder.is_dir():
+        what = "got a file" if folder.exists() else "there is no such folder"
+        raise ValueError(f"{folder}: expected a folder of pictures, {what}")
+    images, others = split_by_extension(visible_files(folder))
+    text = left_out_text(others)
+    if not images:
+        raise ValueError(f"{folder}: expected a folder of pictures, found none{f' ({text})' if text else ''}")
+    if text:
+        logger.log(log_level, "%s: %s", folder, text)
+    return images
+
+
+def _find(inputs: Sequence[str], output: Path, others: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield each picture once, with its name relative to the output folder; `others` takes what is left out."""
     seen: set[str] = set()
     for name in inputs:
-        matches = _expand(name, output)
+        left_out: list[Path] = []
+        matches = _expand(name, output, left_out)
+        others += left_out
         if not matches:
-            raise ValueError(f"{name}: expected pictures ({', '.join(sorted(READABLE))}), found none")
+            text = left_out_text(left_out)
+            raise ValueError(f"{name}: expected pictures, found none{f' ({text})' if text else ''}")
         for source, relative in matches:
             absolute = os.path.abspath(source)
             if absolute not in seen:
@@ -191,13 +253,13 @@ def _find(inputs: Sequence[str], output: Path) -> Iterator[tuple[Path, Path]]:
                 yield source, relative
 
 
-def _expand(name: str, output: Path) -> list[tuple[Path, Path]]:
+def _expand(name: str, output: Path, others: list[Path]) -> list[tuple[Path, Path]]:
     """One argument to (picture, relative name) pairs."""
     path = Path(name)
     if path.is_dir():
-        return _walk(path, path, output)
+        return _below(path, path, output, others)
     if path.exists():
-        return [(path, Path(path.name))]
+        return [(require_regular_file(path, "a picture"), Path(path.name))]
     if glob.escape(name) == name:
         raise ValueError(f"{name}: expected a picture, a folder or a pattern, but there is no such file")
     parts = path.parts
@@ -206,27 +268,26 @@ def _expand(name: str, output: Path) -> list[tuple[Path, Path]]:
     pairs: list[tuple[Path, Path]] = []
     for match in sorted(map(Path, glob.glob(name, recursive=True))):
         if match.is_dir():
-            pairs += _walk(match, root, output)
-        elif match.suffix.lower() in READABLE:
-            pairs.append((match, match.relative_to(root)))
+            pairs += [] if match.name in _SYSTEM_FOLDERS else _below(match, root, output, others)
+        elif has_image_extension(match):
+            pairs += [(match, match.relative_to(root))] if match.is_file() else []
+        else:
+            others.append(match)
     return pairs
 
 
-def _walk(folder: Path, root: Path, output: Path) -> list[tuple[Path, Path]]:
+def _below(folder: Path, root: Path, output: Path, others: list[Path]) -> list[tuple[Path, Path]]:
     """The pictures of a folder and its sub-folders, but for hidden ones and the output folder."""
-    files = visible_files(folder, leave_out=output)
-    return [(path, path.relative_to(root)) for path in files if path.suffix.lower() in READABLE]
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    images, rest = split_by_extension(visible_files(folder, leave_out=output))
+    others += rest
+    return [(path, path.relative_to(root)) for path in images]
 
 
 def _targets(found: list[tuple[Path, Path]], output: str, output_format: OutputFormat) -> Iterator[tuple[Path, Path]]:
     """Yields (source, output file)."""
     folder = Path(output)
     suffix = folder.suffix.lower()
-    if suffix in READABLE and not folder.is_dir() and not output.endswith(("/", os.sep)):
+    if has_image_extension(folder) and not folder.is_dir() and not output.endswith(("/", os.sep)):
         if suffix not in _WRITABLE:
             raise ValueError(f"{output}: expected {', '.join(_WRITABLE)} to write, got {suffix}")
         if len(found) > 1:
@@ -242,7 +303,7 @@ def _targets(found: list[tuple[Path, Path]], output: str, output_format: OutputF
         if output_format == "keep" and suffix in _WRITABLE:
             yield source, folder / relative
         else:
-            stem = relative.stem if suffix in READABLE else relative.name
+            stem = relative.stem if has_image_extension(relative) else relative.name
             yield source, folder / relative.with_name(f"{stem}.{'png' if output_format == 'keep' else output_format}")
 
 

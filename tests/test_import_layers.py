@@ -38,7 +38,8 @@ JOBS = {
 MAY_IMPORT = {
     "errors": set(),
     "luma": set(),
-    "image_io": {"errors"},
+    "image_formats": set(),
+    "image_io": {"errors", "image_formats"},
     "image_processor": {"image_io", "luma"},
     "hub_errors": {"errors"},
     "hub_download": {"hub_errors"},
@@ -55,11 +56,23 @@ MAY_IMPORT = {
     },
     **dict.fromkeys(
         JOBS,
-        {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines", "saved_files"} | JOBS,
+        {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines", "saved_files"}
+        | {"picture_files"}
+        | JOBS,
     ),
     "background": {"image_io", "picture_files"},
     "evaluation": {
-        *("errors", "image_io", "image_processor", "losses", "metrics", "models", "picture_files", "pipelines"),
+        *(
+            "errors",
+            "image_formats",
+            "image_io",
+            "image_processor",
+            "losses",
+            "metrics",
+            "models",
+            "picture_files",
+            "pipelines",
+        ),
         *("hub_download", "hub_errors", "saved_files"),
     },
     "conversion_files": set(),
@@ -67,13 +80,14 @@ MAY_IMPORT = {
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models
     "hub_data": {"errors", "hub_upload", "image_io", "picture_files"},
-    "picture_files": {"processes"},
+    "picture_files": {"image_formats", "processes"},
     "processes": {"errors"},
     "bulk": {"errors", "image_io", "picture_files", "processes"},
     "bulk_source": {"errors", "hub_errors", "processes"},
-    "bulk_shards": {"errors"},
+    "bulk_shards": {"errors", "image_formats"},
     "bulk_datasets": {
         *("bulk", "bulk_shards", "bulk_source", "errors", "hub_errors", "hub_upload", "picture_files", "processes"),
+        "image_formats",
     },
     "saved_files": {"errors"},
     "wheel": set(),
@@ -89,6 +103,7 @@ MAY_IMPORT = {
         "cli_evaluate",
         "cli_export",
         "errors",
+        "image_formats",
         "image_io",
         "image_processor",
         "metrics",
@@ -120,6 +135,7 @@ NEVER = {
     "space": NOWHERE | {"training", "tests", "benchmarks", "accelerate"},
 }
 ONLY = {
+    "image_formats": {"PIL", "pillow_heif"},
     "image_io": {"numpy", "PIL"},
     "losses": {"torch", "kornia"},
     "metrics": {"torch", "torchmetrics", "kornia", "numpy"},

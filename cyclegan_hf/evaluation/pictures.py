@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from cyclegan_hf.image_formats import open_header
 from cyclegan_hf.image_io import open_image
-from cyclegan_hf.picture_files import READABLE, visible_files
+from cyclegan_hf.picture_files import images_in
 
 
 logger = logging.getLogger(__name__)
@@ -203,7 +204,7 @@ def _sizes(paths: list[Path]) -> set[tuple[int, int]]:
     found = set()
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with open_header(path) as image:
                 turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation: lying on its side
                 found.add((image.height, image.width) if turned else image.size)
         except Exception:  # the format plugins raise anything on damaged headers
@@ -229,20 +230,8 @@ def pictures_by_domain(root: Path, splits: tuple[str, ...], domain_names: dict[s
                 folders = {domain: root / form.format(split=split, letter=name) for domain, name in letters.items()}
                 there = {domain: folder for domain, folder in folders.items() if folder.is_dir()}
                 if there:
-                    return {domain: pictures_in(folder) for domain, folder in there.items()}
+                    return {domain: images_in(folder) for domain, folder in there.items()}
     return {}
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder and its sub-folders.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    files = [path for path in visible_files(folder) if path.suffix.lower() in READABLE]
-    if not files:
-        raise ValueError(f"{folder}: expected pictures ({', '.join(sorted(READABLE))}), found none")
-    return files
 
 
 def _listing(folder: Path) -> str:
