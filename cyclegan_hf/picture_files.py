@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import io
 import logging
@@ -94,7 +95,8 @@ def plan_pictures(
     if processes is not None:
         files = list(processes.share(files))
 
-    present = [file for file in files if file.output.exists() or (file.cycle_output and file.cycle_output.exists())]
+    # `os.path` and not `Path.exists`, which in Python 3.11 raises on a name that is too long
+    present = [file for file in files if any(map(os.path.exists, _written(file)))]
     if not present:
         return files, 0
     sources = {os.path.realpath(file.source) for file in everything}
@@ -109,7 +111,7 @@ def plan_pictures(
                 "choose `--existing skip`, `--existing overwrite` or another `--output`"
             )
         case "skip":
-            complete = {file for file in present if all(target.exists() for target in _written(file))}
+            complete = {file for file in present if all(map(os.path.exists, _written(file)))}
             return [file for file in files if file not in complete], len(complete)
     return files, 0
 
@@ -140,20 +142,23 @@ def save_picture(image: Image.Image, path: Path) -> None:
         path: its file; the extension (.jpg, .jpeg, .png or .webp) names the format.
 
     Raises:
-        ValueError: the format cannot hold this picture.
+        ValueError: the format cannot hold this picture, or the file system cannot hold its name.
         OSError: the file could not be written, for want of space for one.
     """
     try:  # first in memory: what fails here is the picture's fault, what fails later is the disk's
         encoded = encode_picture(image, _WRITABLE[path.suffix.lower()])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    # Its own name is short: with the result's in it, names that the file system still takes would be too long.
+    temporary = path.with_name(f".{uuid.uuid4().hex[:16]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(encoded)
         os.replace(temporary, path)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{path}: this name is too long for its file system") from error
         raise OSError(f"could not save {path}: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):  # renamed, or never made

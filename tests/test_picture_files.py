@@ -195,3 +195,14 @@ def test_a_full_disk_leaves_the_old_file() -> None:
         signal.signal(signal.SIGXFSZ, handler)
     assert Path("out/x.png").read_bytes() == before
     assert os.listdir("out") == ["x.png"]
+
+
+def test_a_name_is_too_long_only_where_the_results_own_is(tmp_path: Path) -> None:
+    picture = make_picture("A", 0, 8)
+    longest = tmp_path / f"{'x' * 251}.png"  # 255 bytes: the most that file systems take
+    save_picture(picture, longest)
+    assert [path.name for path in tmp_path.glob("x*")] == [longest.name]
+    with pytest.raises(ValueError, match="too long"):  # the picture's fault: other pictures go on
+        save_picture(picture, longest.with_stem("y" * 252))
+    files, _ = plan_pictures([str(longest)], "out", cycle=True)
+    assert len(files) == 1
