@@ -19,7 +19,7 @@ from cyclegan_hf.image_formats import open_header
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "TIFF": "tiff"}
 """Of the formats that are written."""
 METADATA_NAME = "metadata.jsonl"
 

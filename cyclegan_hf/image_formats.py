@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL.ImageFile import ImageFile
 
 
 _COMMON = ("JPEG", "PNG", "GIF", "BMP", "PPM")  # what Pillow knows without importing its other plug-ins
@@ -66,7 +66,7 @@ def has_image_extension(path: str | os.PathLike[str]) -> bool:
     return os.path.splitext(path)[1].lower() in readable_extensions()
 
 
-def open_header(file: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
+def open_header(file: str | os.PathLike[str] | IO[bytes]) -> ImageFile:
     """Open an image without decoding its pixels, by one of [`FORMATS`] only.
 
     Raises:

@@ -19,6 +19,7 @@ from cyclegan_hf.image_formats import require_regular_file as require_regular_fi
 
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
     from cyclegan_hf.processes import Processes
@@ -26,10 +27,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OutputFormat = Literal["keep", "png", "jpg", "webp"]
+OutputFormat = Literal["keep", "png", "jpg", "webp", "tiff"]
 ExistingPolicy = Literal["refuse", "skip", "overwrite"]
 
-_WRITABLE = {".jfif": "JPEG", ".jpe": "JPEG", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+FORMS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF"}
+"""Pillow's name of each format that can be asked for."""
+KEPT_FORMS = ("PNG", "JPEG", "WEBP")
+"""Formats that `"keep"` leaves as they are."""
+_KEPT = {".jfif": "JPEG", ".jpe": "JPEG", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+_WRITABLE = _KEPT | {".tif": "TIFF", ".tiff": "TIFF"}
 _SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
 _SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
 _QUALITY = 95  # of JPEG and WebP: no visible loss
@@ -116,30 +122,45 @@ def plan_pictures(
     return files, 0
 
 
-def encode_picture(image: Image.Image, form: str) -> bytes:
+def encode_picture(image: Image.Image | np.ndarray, form: str) -> bytes:
     """A picture's file, in memory.
 
     Args:
-        image: the picture.
-        form: `"PNG"`, `"JPEG"` or `"WEBP"`.
+        image: the picture; or 16-bit values, uint16 of shape `(H, W, C)`, for PNG and TIFF.
+        form: `"PNG"`, `"JPEG"`, `"WEBP"` or `"TIFF"`.
 
     Raises:
         ValueError: the format cannot hold this picture.
     """
+    from PIL import Image
+
+    if not isinstance(image, Image.Image):
+        return encode_16_bits(image, form)
     encoded = io.BytesIO()
+    options = {"PNG": {}, "TIFF": {"compression": "tiff_adobe_deflate"}}.get(form, {"quality": _QUALITY})
     try:
-        image.save(encoded, format=form, **({} if form == "PNG" else {"quality": _QUALITY}))
+        image.save(encoded, format=form, **options)
     except (OSError, ValueError) as error:
         raise ValueError(f"a picture of {image.width}x{image.height} cannot be saved as {form} ({error})") from error
     return encoded.getvalue()
 
 
-def save_picture(image: Image.Image, path: Path) -> None:
+def encode_16_bits(values: np.ndarray, form: str) -> bytes:
+    """A 16-bit picture's file, in memory; see [`encode_picture`]."""
+    from cyclegan_hf.image_depth import encode_png_16, encode_tiff_16
+
+    encoders = {"PNG": encode_png_16, "TIFF": encode_tiff_16}
+    if form not in encoders:
+        raise ValueError(f"{form} holds 8 bits a channel, got 16: expected PNG or TIFF")
+    return encoders[form](values)
+
+
+def save_picture(image: Image.Image | np.ndarray, path: Path) -> None:
     """Writes a picture whole or not at all; folders are made as needed.
 
     Args:
-        image: the picture.
-        path: its file; the extension (.jpg, .jpeg, .png or .webp) names the format.
+        image: the picture, or its 16-bit values; see [`encode_picture`].
+        path: its file; the extension (.jpg, .jpeg, .png, .webp or .tiff) names the format.
 
     Raises:
         ValueError: the format cannot hold this picture, or the file system cannot hold its name.
@@ -297,7 +318,7 @@ def _targets(found: list[tuple[Path, Path]], output: str, output_format: OutputF
             raise ValueError(f"{output}: expected {', '.join(_WRITABLE)} to write, got {suffix}")
         if len(found) > 1:
             raise ValueError(f"{output}: expected a folder for {len(found)} pictures, got the name of one file")
-        if output_format != "keep" and _WRITABLE[suffix] != _WRITABLE[f".{output_format}"]:
+        if output_format != "keep" and _WRITABLE[suffix] != FORMS[output_format]:
             raise ValueError(f"{output}: its extension and `--format {output_format}` contradict each other")
         yield found[0][0], folder
         return
@@ -305,7 +326,7 @@ def _targets(found: list[tuple[Path, Path]], output: str, output_format: OutputF
         raise ValueError(f"{output}: expected a folder, or a new picture's name with its extension, got a file")
     for source, relative in found:
         suffix = relative.suffix.lower()
-        if output_format == "keep" and suffix in _WRITABLE:
+        if output_format == "keep" and suffix in _KEPT:
             yield source, folder / relative
         else:
             stem = relative.stem if has_image_extension(relative) else relative.name

@@ -39,8 +39,9 @@ MAY_IMPORT = {
     "errors": set(),
     "luma": set(),
     "image_formats": set(),
-    "image_io": {"errors", "image_formats"},
-    "image_processor": {"image_io", "luma"},
+    "image_depth": set(),
+    "image_io": {"errors", "image_depth", "image_formats"},
+    "image_processor": {"image_depth", "image_io", "luma"},
     "hub_errors": {"errors"},
     "hub_download": {"hub_errors"},
     "hub_upload": {"hub_errors"},
@@ -80,9 +81,9 @@ MAY_IMPORT = {
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models
     "hub_data": {"errors", "hub_upload", "image_io", "picture_files"},
-    "picture_files": {"image_formats", "processes"},
+    "picture_files": {"image_depth", "image_formats", "processes"},
     "processes": {"errors"},
-    "bulk": {"errors", "image_io", "picture_files", "processes"},
+    "bulk": {"errors", "image_depth", "image_io", "picture_files", "processes"},
     "bulk_source": {"errors", "hub_errors", "processes"},
     "bulk_shards": {"errors", "image_formats"},
     "bulk_datasets": {
@@ -103,6 +104,7 @@ MAY_IMPORT = {
         "cli_evaluate",
         "cli_export",
         "errors",
+        "image_depth",
         "image_formats",
         "image_io",
         "image_processor",
@@ -136,6 +138,7 @@ NEVER = {
 }
 ONLY = {
     "image_formats": {"PIL", "pillow_heif"},
+    "image_depth": {"numpy", "PIL"},
     "image_io": {"numpy", "PIL"},
     "losses": {"torch", "kornia"},
     "metrics": {"torch", "torchmetrics", "kornia", "numpy"},

@@ -92,7 +92,7 @@ def test_cycles_are_named_beside_their_translation() -> None:
         (["in/*.webp"], "out", {}, "found none"),
         (["in/.hidden/.."], "photo", {}, "photo: expected a folder, or a new picture's name"),
         (["in"], "out.png", {}, "expected a folder for 3 pictures"),
-        (["in/a.png"], "out.tif", {}, "to write, got .tif"),
+        (["in/a.png"], "out.bmp", {}, "to write, got .bmp"),
         (["in/a.png"], "out.png", {"output_format": "jpg"}, "contradict"),
         (["in/a.png"], "in", {"existing": "overwrite"}, "would replace an input"),
         (["in/b.JPG", "in/a.png"], "in/a.png", {"existing": "overwrite"}, "got the name of one file"),
