@@ -217,6 +217,28 @@ def translate_all(work: Work, translator: Translator, processes: Processes) -> T
     return tally.over(processes)
 
 
+class PieceBar:
+    """A progress bar of its own for each picture that goes through in pieces; give it to a pipeline's `on_piece`."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that so many pieces of so many are done."""
+        from tqdm import tqdm
+
+        if self._bar is not None and done < self._bar.n:  # the last picture was given up
+            self._bar.close()
+            self._bar = None
+        if self._bar is None:
+            interval = 0.1 if sys.stderr.isatty() else 10
+            self._bar = tqdm(total=total, desc="Pieces", unit="piece", leave=False, mininterval=interval)
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
+            self._bar = None
+
+
 def counted(number: int, noun: str) -> str:
     """`"1 picture"`, `"2 pictures"`."""
     return f"1 {noun}" if number == 1 else f"{number} {noun}s"

@@ -17,12 +17,13 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from cyclegan_hf.bulk import PictureFiles, Tally, Translator, counted, translate_all
+from cyclegan_hf.bulk import PictureFiles, PieceBar, Tally, Translator, counted, translate_all
 from cyclegan_hf.bulk_datasets import NO_DATASET, DatasetOptions, DatasetTranslation, dataset_source
 from cyclegan_hf.cli_arguments import bind_verb, torch_device
 from cyclegan_hf.cli_evaluate import evaluate
 from cyclegan_hf.cli_export import export
 from cyclegan_hf.cli_hub import dataset, info, push, push_space
+from cyclegan_hf.cli_video import translate_clip, video_input, video_output
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.image_formats import MAX_PIXELS, open_header, pixel_limit
 from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, PictureFile, plan_pictures
@@ -61,6 +62,7 @@ def translate(
         cyclegan-hf translate photo.jpg --output winter.jpg
         cyclegan-hf translate photo.jpg holiday/ 'pics/*.png' --output out/ --direction summer2winter
         cyclegan-hf translate holiday/ --output out/ --model user/name --size 512 --existing skip
+        cyclegan-hf translate clip.mp4 --output winter.mp4 --batch-size 4
         cyclegan-hf translate user/photos,split=test,column=image --output out/ --write parquet --streaming
         accelerate launch -m cyclegan_hf.cli translate holiday/ --output out/ --existing skip
 
@@ -70,9 +72,11 @@ def translate(
 
     Args:
         inputs: Pictures, folders of them (their sub-folders are kept), or quoted patterns; ** goes into sub-folders.
-            Or one data set: an id on the Hub, an address, a file or pattern of parquet, webdataset (.tar) or arrow
-            files; with config=, split=, column= and revision= after commas.
-        output: Folder for the results; for a single picture also a file name ending in .png, .jpg, .webp or .tiff.
+            Or one video, which becomes an MP4 file with its sound. Or one data set: an id on the Hub, an address, a
+            file or pattern of parquet, webdataset (.tar) or arrow files; with config=, split=, column= and revision=
+            after commas.
+        output: Folder for the results; for a single picture also a file name ending in .png, .jpg, .webp or .tiff,
+            for a video in .mp4.
         direction: a2b, b2a, or the same with the names of the model's domains, such as winter2summer.
         model: Folder or Hub id of a pipeline; by default the weights that come with the library.
         revision: Branch, tag or commit on the Hub.
@@ -105,7 +109,24 @@ def translate(
     if (keep_alpha and format == "jpg") or (bit_depth == "keep" and format in ("jpg", "webp")):
         asked = "--keep-alpha" if keep_alpha and format == "jpg" else "--bit-depth keep"
         raise ValueError(f"`{asked}` and `--format {format}` contradict each other: choose png or tiff")
-    box, source, processes = _box(size), dataset_source(inputs, data_set), Processes.of_environment()
+    box, processes, clip = _box(size), Processes.of_environment(), video_input(inputs)
+    if clip is not None:
+        if cycle or keep_alpha or bit_depth != "8" or format != "keep" or processes.count > 1:
+            raise ValueError(
+                f"{clip}: a video is translated by one process, without `--cycle`, `--keep-alpha`, `--bit-depth` and "
+                "`--format`"
+            )
+        target = video_output(clip, output, existing)
+        if target is None:
+            print(f"{output}: nothing to do, the video is already there")
+            return 0
+        where: dict[str, Any] = {"revision": revision, "subfolder": subfolder, "official": official}
+        pipeline = _open_pipeline(backend, device, fast, processes, None, model, **where)
+        pipeline.set_progress_bar_config(disable=True)
+        run = functools.partial(pipeline, direction=direction, size=box, batch_size=batch_size, rounding=rounding)
+        print(translate_clip(clip, target, run, batch_size))
+        return 0
+    source = dataset_source(inputs, data_set)
     if warning := lonely_process_warning():
         print(f"warning: {warning}", file=sys.stderr)
     work: PictureFiles | DatasetTranslation
@@ -142,9 +163,10 @@ def translate(
 
     wanted = check_input_range(input_range, "--input-range")
     with processes.meeting(), pixel_limit(max_pixels):
-        where: dict[str, Any] = {"revision": revision, "subfolder": subfolder, "official": official}
+        where = {"revision": revision, "subfolder": subfolder, "official": official}
         pipeline = _open_pipeline(backend, device, fast, processes, files, model, **where)
         pipeline.set_progress_bar_config(disable=True)  # one bar over all pictures instead
+        pipeline.on_piece = PieceBar() if processes.is_main else None
         run = functools.partial(
             pipeline, direction=direction, return_cycle=cycle, size=box, batch_size=batch_size, rounding=rounding
         )

@@ -61,7 +61,7 @@ MAY_IMPORT = {
         | {"picture_files"}
         | JOBS,
     ),
-    "background": {"image_io", "picture_files"},
+    "background": {"image_depth", "image_io", "picture_files"},
     "evaluation": {
         *(
             "errors",
@@ -94,6 +94,7 @@ MAY_IMPORT = {
     "wheel": set(),
     "cli_hub": HUB,
     "cli_arguments": set(),
+    "cli_video": {"image_formats", "picture_files", "video"},
     "cli_evaluate": {"cli_arguments", "evaluation"},
     "cli_export": {"export_pipeline"},
     "cli": {
@@ -103,6 +104,7 @@ MAY_IMPORT = {
         "cli_hub",
         "cli_evaluate",
         "cli_export",
+        "cli_video",
         "errors",
         "image_depth",
         "image_formats",
