@@ -18,6 +18,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from cyclegan_hf.errors import install_command
+from cyclegan_hf.image_depth import InputRange
 from cyclegan_hf.image_io import ImageSource, open_image
 from cyclegan_hf.picture_files import save_picture
 
@@ -53,8 +54,8 @@ def remove_background(image: ImageSource, method: BackgroundMethod = "auto") -> 
     return _on_white(image, resolve_method(method))
 
 
-def _on_white(image: ImageSource, method: Literal["rembg", "grabcut"]) -> Image.Image:
-    picture = open_image(image).convert("RGB")
+def _on_white(image: ImageSource, method: Literal["rembg", "grabcut"], input_range: InputRange = None) -> Image.Image:
+    picture = open_image(image, input_range=input_range).convert("RGB")
     alpha = _grabcut_alpha(picture) if method == "grabcut" else _rembg_alpha(picture)
     return Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha)
 
@@ -80,7 +81,10 @@ def resolve_method(method: BackgroundMethod) -> Literal["rembg", "grabcut"]:
 
 
 def remove_backgrounds(
-    paths: Sequence[Path], method: BackgroundMethod = "auto", cache_folder: Path | None = None
+    paths: Sequence[Path],
+    method: BackgroundMethod = "auto",
+    cache_folder: Path | None = None,
+    input_range: InputRange = None,
 ) -> list[Path]:
     """Puts many pictures on white, once: the results are kept on disk, by content and method.
 
@@ -88,6 +92,7 @@ def remove_backgrounds(
         paths: the pictures.
         method: see [`remove_background`].
         cache_folder: where the results are kept; by default `cyclegan_hf/backgrounds` in the Hub's home (`HF_HOME`).
+        input_range: of values of more than 8 bits, what becomes black and white; the results have 8 bits.
 
     Returns:
         `list[Path]`: a PNG for each picture, in their order; a picture that cannot be read stands for itself.
@@ -108,10 +113,11 @@ def remove_backgrounds(
     def cleaned(path: Path) -> Path:
         try:
             content = path.read_bytes()
-            digest = hashlib.sha256(content).hexdigest()
+            reading = b"" if input_range is None else repr(input_range).encode()
+            digest = hashlib.sha256(content + reading).hexdigest()
             target = folder / digest[:2] / f"{digest}.png"
             if not target.exists():
-                save_picture(_on_white(content, resolved), target)
+                save_picture(_on_white(content, resolved, input_range), target)
         except ValueError as error:
             logger.warning("Kept its background: %s: %s", path, error)
             return path

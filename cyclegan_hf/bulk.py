@@ -15,9 +15,10 @@ from cyclegan_hf.picture_files import PictureFile, save_picture
 
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
-    from cyclegan_hf.image_io import ImageSource
+    from cyclegan_hf.image_io import ImageSource, OpenedImage
     from cyclegan_hf.processes import Processes
 
 
@@ -26,10 +27,13 @@ OnEach = Callable[[ValueError | None], None]
 
 
 class Translated(NamedTuple):
-    """A picture's translation, the translation translated back where asked for, and whether it was resized."""
+    """A picture's translation, the translation translated back where asked for, and whether it was resized.
 
-    image: Image.Image
-    cycle: Image.Image | None
+    A picture of 16 bits is uint16 of shape `(H, W, C)`.
+    """
+
+    image: Image.Image | np.ndarray
+    cycle: Image.Image | np.ndarray | None
     resized: bool
 
 
@@ -74,10 +78,11 @@ class Translator:
     Args:
         run: The pipeline with its settings: a list of pictures to a `CycleGANPipelineOutput`.
         batch_size: The most pictures that the pipeline translates at once.
+        **reading: How pictures are read: `read_image`'s `input_range`, `keep_alpha` and `keep_depth`.
     """
 
-    def __init__(self, run: Callable[[list[Any]], Any], batch_size: int) -> None:
-        self.run = run
+    def __init__(self, run: Callable[..., Any], batch_size: int, **reading: Any) -> None:
+        self.run, self.reading = run, reading
         self.handful = batch_size if batch_size == 1 else 4 * batch_size
         self._proven = False  # a first picture has gone through: from then on what fails is the picture's fault
 
@@ -93,14 +98,17 @@ class Translator:
         Raises:
             ValueError: The settings are wrong: the first picture was refused by the pipeline.
         """
-        for handful in _ahead(_opened(iter(sources), self.handful)):
+        for handful in _ahead(_opened(iter(sources), self.handful, self.reading)):
             yield from ((key, image) for key, _, image in handful if isinstance(image, ValueError))
             pictures = [picture for picture in handful if not isinstance(picture[2], ValueError)]
-            groups = [pictures] if pictures else []
+            deep = [picture for picture in pictures if _is_deep(picture[2])]
+            plain = [picture for picture in pictures if not _is_deep(picture[2])]
+            groups = [group for group in (deep, plain) if group]
             while groups:
                 group = groups.pop()
                 try:
-                    output = self.run([image for _, _, image in group])
+                    form = "np" if _is_deep(group[0][2]) else "pil"
+                    output = self.run([image.pixels for _, _, image in group], output_type=form)
                 except (MemoryError, RuntimeError, ValueError) as error:  # RuntimeError: torch is out of memory
                     if len(group) > 1:
                         groups = [[picture] for picture in reversed(group)]  # which one is it?
@@ -114,7 +122,8 @@ class Translator:
                 cycles = output.cycles or [None] * len(group)
                 results = zip(output.images, cycles, output.sizes, strict=True)
                 for (key, _, image), (picture, back, size) in zip(group, results, strict=True):
-                    yield key, Translated(picture, back, size != (image.height, image.width))
+                    back = None if back is None else _finished(back, image.alpha)
+                    yield key, Translated(_finished(picture, image.alpha), back, size != image.size)
 
 
 class PictureFiles:
@@ -208,21 +217,69 @@ def translate_all(work: Work, translator: Translator, processes: Processes) -> T
     return tally.over(processes)
 
 
+class PieceBar:
+    """A progress bar of its own for each picture that goes through in pieces; give it to a pipeline's `on_piece`."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that so many pieces of so many are done."""
+        from tqdm import tqdm
+
+        if self._bar is not None and done < self._bar.n:  # the last picture was given up
+            self._bar.close()
+            self._bar = None
+        if self._bar is None:
+            interval = 0.1 if sys.stderr.isatty() else 10
+            self._bar = tqdm(total=total, desc="Pieces", unit="piece", leave=False, mininterval=interval)
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
+            self._bar = None
+
+
 def counted(number: int, noun: str) -> str:
     """`"1 picture"`, `"2 pictures"`."""
     return f"1 {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _opened(sources: Iterator[tuple[Key, Any]], count: int) -> Iterator[list[tuple[Key, str, Any]]]:
+def _is_deep(image: OpenedImage) -> bool:
+    """Whether a picture has more than 8 bits."""
+    return not hasattr(image.pixels, "mode")
+
+
+def _finished(translation: Any, alpha: Image.Image | None) -> Any:
+    """A translation as it is saved: 16-bit values where it is an array, with the picture's opacity if it has any."""
+    import numpy as np
+
+    from cyclegan_hf.image_depth import to_16_bits
+
+    is_array = isinstance(translation, np.ndarray)
+    if is_array:
+        translation = to_16_bits(translation)
+    if alpha is None:
+        return translation
+    size = translation.shape[1::-1] if is_array else translation.size
+    alpha = alpha if alpha.size == size else alpha.resize(size)
+    if is_array:
+        return np.concatenate([translation, np.asarray(alpha, np.uint16)[..., None] * 257], axis=2)
+    translation.putalpha(alpha)
+    return translation
+
+
+def _opened(
+    sources: Iterator[tuple[Key, Any]], count: int, reading: dict[str, Any]
+) -> Iterator[list[tuple[Key, str, Any]]]:
     """Yields handfuls of pictures, each with its key, a name for messages, and itself or what is wrong with it."""
-    from cyclegan_hf.image_io import open_image
+    from cyclegan_hf.image_io import read_image
 
     while handful := list(islice(sources, count)):
         opened: list[tuple[Key, str, Any]] = []
         for key, source in handful:
             name = str(source) if isinstance(source, str | os.PathLike) else "picture"
             try:
-                opened.append((key, name, open_image(source)))
+                opened.append((key, name, read_image(source, **reading)))
             except ValueError as error:
                 opened.append((key, name, error))
         yield opened

@@ -26,10 +26,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cyclegan_hf.bulk_shards import EXTENSIONS, FolderShard, ParquetShard
+from cyclegan_hf.bulk_shards import FolderShard, ParquetShard
 from cyclegan_hf.bulk_source import DatasetSource, Rows, is_hub_id, pictures_of
 from cyclegan_hf.errors import install_command, one_line
-from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, encode_picture
+from cyclegan_hf.image_formats import open_header
+from cyclegan_hf.picture_files import FORMS, KEPT_FORMS, ExistingPolicy, OutputFormat, encode_picture
 
 
 if TYPE_CHECKING:
@@ -244,12 +245,10 @@ class DatasetTranslation:
 
     def _form(self, source: bytes) -> str:
         """The format that a picture is written in."""
-        from PIL import Image
-
         if self.format != "keep":
-            return {extension: form for form, extension in EXTENSIONS.items()}[self.format]
-        with Image.open(io.BytesIO(source)) as image:
-            return str(image.format) if image.format in EXTENSIONS else "PNG"
+            return FORMS[self.format]
+        with open_header(io.BytesIO(source)) as image:
+            return str(image.format) if image.format in KEPT_FORMS else "PNG"
 
     def is_there(self, name: str) -> bool:
         """Whether a block is written, and is to stay."""

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.image_formats import open_header
 from cyclegan_hf.table_access import TableAccess
 
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "TIFF": "tiff"}
 """Of the formats that are written."""
 METADATA_NAME = "metadata.jsonl"
 
@@ -116,14 +117,12 @@ class FolderShard:
 
     def add(self, first: int, table: pa.Table, pictures: Mapping[str, Mapping[int, bytes]]) -> None:
         """Write rows; see `ParquetShard.add`."""
-        from PIL import Image
-
         kept = sorted(set.intersection(*(set(files) for files in pictures.values())))
         others = [name for name in self.features if name not in pictures and name in table.column_names]
         for row in kept:
             line: dict[str, Any] = {}
             for place, (_, files) in enumerate(pictures.items()):
-                with Image.open(io.BytesIO(files[row])) as image:
+                with open_header(io.BytesIO(files[row])) as image:
                     extension = EXTENSIONS[str(image.format)]
                 name = f"{first + row:08d}{'_cycle' if place else ''}.{extension}"
                 (self.temporary / name).write_bytes(files[row])

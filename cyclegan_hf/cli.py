@@ -18,14 +18,16 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from cyclegan_hf import __version__
-from cyclegan_hf.bulk import PictureFiles, Tally, Translator, counted, translate_all
+from cyclegan_hf.bulk import PictureFiles, PieceBar, Tally, Translator, counted, translate_all
 from cyclegan_hf.bulk_datasets import NO_DATASET, DatasetOptions, DatasetTranslation, dataset_source
 from cyclegan_hf.cli_arguments import bind_verb, torch_device
 from cyclegan_hf.cli_evaluate import evaluate
 from cyclegan_hf.cli_export import export
 from cyclegan_hf.cli_hub import dataset, info, push, push_space
 from cyclegan_hf.cli_train import start_training, train
+from cyclegan_hf.cli_video import translate_clip, video_input, video_output
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.image_formats import MAX_PIXELS, open_header, pixel_limit
 from cyclegan_hf.picture_files import ExistingPolicy, OutputFormat, PictureFile, plan_pictures
 from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning, wait_passively
 
@@ -48,6 +50,10 @@ def translate(
     device: str | None = None,
     fast: bool = False,
     cycle: bool = False,
+    keep_alpha: bool = False,
+    bit_depth: Literal["8", "keep"] = "8",
+    input_range: Annotated[tuple[str, ...], tyro.conf.arg(metavar="auto | LOW HIGH", help_behavior_hint="")] = (),
+    max_pixels: int = MAX_PIXELS,
     rounding: Literal["nearest", "truncate"] = "nearest",
     format: OutputFormat = "keep",
     existing: ExistingPolicy = "refuse",
@@ -59,6 +65,7 @@ def translate(
         cyclegan-hf translate photo.jpg --output winter.jpg
         cyclegan-hf translate photo.jpg holiday/ 'pics/*.png' --output out/ --direction summer2winter
         cyclegan-hf translate holiday/ --output out/ --model user/name --size 512 --existing skip
+        cyclegan-hf translate clip.mp4 --output winter.mp4 --batch-size 4
         cyclegan-hf translate user/photos,split=test,column=image --output out/ --write parquet --streaming
         accelerate launch -m cyclegan_hf.cli translate holiday/ --output out/ --existing skip
 
@@ -68,9 +75,11 @@ def translate(
 
     Args:
         inputs: Pictures, folders of them (their sub-folders are kept), or quoted patterns; ** goes into sub-folders.
-            Or one data set: an id on the Hub, an address, a file or pattern of parquet, webdataset (.tar) or arrow
-            files; with config=, split=, column= and revision= after commas.
-        output: Folder for the results; for a single picture also a file name ending in .png, .jpg, .jpeg or .webp.
+            Or one video, which becomes an MP4 file with its sound. Or one data set: an id on the Hub, an address, a
+            file or pattern of parquet, webdataset (.tar) or arrow files; with config=, split=, column= and revision=
+            after commas.
+        output: Folder for the results; for a single picture also a file name ending in .png, .jpg, .webp or .tiff,
+            for a video in .mp4.
         direction: a2b, b2a, or the same with the names of the model's domains, such as winter2summer.
         model: Folder or Hub id of a pipeline; by default the weights that come with the library.
         revision: Branch, tag or commit on the Hub.
@@ -86,15 +95,44 @@ def translate(
         device: For torch, such as cpu, cuda or cuda:1; by default the accelerator that there is, or else cpu.
         fast: With torch, compute in bfloat16 where the hardware does; results then differ in the last bits.
         cycle: Also save each translation translated back, as name_cycle beside name.
+        keep_alpha: Give the results the opacity of their pictures; by default these are put on white.
+        bit_depth: Of the results. keep: 16 bits where the picture has more than 8, in PNG or TIFF files.
+        input_range: Which values of 16-bit, 32-bit and floating point pictures become black and white, such as 0 4095
+            for 12 bits; auto: each picture's own smallest and largest. By default the model's, else 0 65535, and 0 1
+            for floating point.
+        max_pixels: Refuse pictures of more pixels.
         rounding: Of pixel values: nearest, or truncate as the official code does.
         format: Of the results. keep: JPEG, PNG and WebP stay what they are, any other becomes PNG. JPEG and WebP are
-            written at quality 95.
+            written at quality 95, and hold 8 bits; JPEG holds no opacity.
         existing: What to do about results that are there already: refuse to begin, skip their pictures, or overwrite.
         data_set: Of data sets.
     """
     if batch_size < 1:
         raise ValueError(f"`--batch-size` must be 1 or more, got {batch_size}")
-    box, source, processes = _box(size), dataset_source(inputs, data_set), Processes.of_environment()
+    if max_pixels < 1:
+        raise ValueError(f"`--max-pixels` must be 1 or more, got {max_pixels}")
+    if (keep_alpha and format == "jpg") or (bit_depth == "keep" and format in ("jpg", "webp")):
+        asked = "--keep-alpha" if keep_alpha and format == "jpg" else "--bit-depth keep"
+        raise ValueError(f"`{asked}` and `--format {format}` contradict each other: choose png or tiff")
+    box, processes, clip = _box(size), Processes.of_environment(), video_input(inputs)
+    where: dict[str, Any] = {"revision": revision, "subfolder": subfolder, "official": official}
+    where["batch_statistics"] = batch_statistics
+    if clip is not None:
+        if cycle or keep_alpha or bit_depth != "8" or format != "keep" or processes.count > 1:
+            raise ValueError(
+                f"{clip}: a video is translated by one process, without `--cycle`, `--keep-alpha`, `--bit-depth` and "
+                "`--format`"
+            )
+        target = video_output(clip, output, existing)
+        if target is None:
+            print(f"{output}: nothing to do, the video is already there")
+            return 0
+        pipeline = _open_pipeline(backend, device, fast, processes, None, model, **where)
+        pipeline.set_progress_bar_config(disable=True)
+        run = functools.partial(pipeline, direction=direction, size=box, batch_size=batch_size, rounding=rounding)
+        print(translate_clip(clip, target, run, batch_size))
+        return 0
+    source = dataset_source(inputs, data_set)
     if warning := lonely_process_warning():
         print(f"warning: {warning}", file=sys.stderr)
     work: PictureFiles | DatasetTranslation
@@ -111,6 +149,8 @@ def translate(
         made_by = {"model": model, "revision": revision, "subfolder": subfolder, "direction": direction}
         made_how = {"size": list(size), "cycle": cycle, "rounding": rounding, "fast": fast}
         made_how |= {"backend": backend}
+        added = {"keep_alpha": keep_alpha, "bit_depth": bit_depth == "keep", "input_range": list(input_range)}
+        made_how |= {name: value for name, value in added.items() if value}  # outputs of earlier versions lack them
         work = DatasetTranslation(
             source,
             data_set,
@@ -125,15 +165,22 @@ def translate(
             work.open_repo()
         work.begin()
     processes.share_cores()
-    with processes.meeting():
-        where: dict[str, Any] = {"revision": revision, "subfolder": subfolder, "official": official}
-        where["batch_statistics"] = batch_statistics
+    from cyclegan_hf.image_depth import check_input_range
+
+    wanted = check_input_range(input_range, "--input-range")
+    with processes.meeting(), pixel_limit(max_pixels):
         pipeline = _open_pipeline(backend, device, fast, processes, files, model, **where)
         pipeline.set_progress_bar_config(disable=True)  # one bar over all pictures instead
+        pipeline.on_piece = PieceBar() if processes.is_main else None
         run = functools.partial(
             pipeline, direction=direction, return_cycle=cycle, size=box, batch_size=batch_size, rounding=rounding
         )
-        tally = translate_all(work, Translator(run, batch_size), processes)
+        if wanted is None:
+            wanted = _input_range_of(pipeline, direction)
+        translator = Translator(
+            run, batch_size, input_range=wanted, keep_alpha=keep_alpha, keep_depth=bit_depth == "keep"
+        )
+        tally = translate_all(work, translator, processes)
     if not tally.done and tally.failed:
         raise ValueError(f"none of {counted(tally.failed, 'picture')} could be translated")
     if processes.is_main or not processes.can_meet:
@@ -228,7 +275,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             words = sys.argv[1:] if arguments is None else arguments
             if words[:1] == ["train"]:  # its flags are the trainer's
                 return start_training(words[1:])
-            return bind_verb(words, VERBS, prog="cyclegan-hf", description=DESCRIPTION, version=__version__)()
+            verb = bind_verb(words, VERBS, prog="cyclegan-hf", description=DESCRIPTION, version=__version__)
+            if not isinstance(verb, functools.partial):  # --help, which needs no Pillow
+                return verb()
+            with pixel_limit(MAX_PIXELS):
+                return verb()
         finally:
             sys.stdout.flush()  # here rather than at exit, where a closed pipe could only be reported
     except KeyboardInterrupt:
@@ -269,6 +320,15 @@ def _box(size: tuple[int, ...]) -> tuple[int, int] | None:
         case (height, width) if height > 0 and width > 0:
             return height, width
     raise ValueError(f"`--size` must be one positive number or two, got {' '.join(map(str, size))}")
+
+
+def _input_range_of(pipeline: Any, direction: str) -> Any:
+    """The range that the model was trained with."""
+    from cyclegan_hf.image_depth import check_input_range
+    from cyclegan_hf.pipelines.walk import domains_of
+
+    source, _ = domains_of(direction, pipeline.config["domain_a"], pipeline.config["domain_b"])
+    return check_input_range(pipeline.config[f"image_processor_{source}"].get("input_range"))
 
 
 def _open_pipeline(
@@ -319,7 +379,7 @@ def _pixels(source: Path) -> int:
     """How many pixels a picture has, from its header; what cannot be read is told of later."""
     from PIL import Image
 
-    with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(source) as picture:
+    with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), open_header(source) as picture:
         return picture.width * picture.height
     return 0
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from cyclegan_hf.errors import install_command
-from cyclegan_hf.evaluation.pictures import pictures_by_domain, pictures_in, spread
+from cyclegan_hf.evaluation.pictures import pictures_by_domain, spread
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.image_processor import ImageProcessor
+from cyclegan_hf.picture_files import images_in
 
 
 NUM_PICTURES = 64
@@ -43,7 +44,7 @@ def calibration_files(folder: Path, domain: str, domain_names: Mapping[str, str]
         raise ValueError(
             f"{folder}: expected pictures of domain {domain.upper()} too, to calibrate its generator with"
         )
-    return spread(found[domain] if found else pictures_in(folder), NUM_PICTURES)
+    return spread(found[domain] if found else images_in(folder), NUM_PICTURES)
 
 
 def samples(files: list[Path], processor: ImageProcessor, size_multiple: int, min_size: int) -> Iterator[np.ndarray]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
+from pathlib import Path
 
 import torch
 
@@ -20,6 +22,19 @@ def fast_dtype(device: torch.device) -> torch.dtype | None:
         case "cpu" if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported():
             return torch.bfloat16
     return None
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory that can still be taken without swapping, `None` where the system does not say."""
+    found = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    with contextlib.suppress(OSError, ValueError):  # a container's limit; "max" is none
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        found.append(max(0, limit - int((group / "memory.current").read_text(encoding="ascii"))))
+    return min(found, default=None)
 
 
 def can_compile(device: torch.device) -> bool:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cyclegan_hf.errors import install_command, one_line
 from cyclegan_hf.hub_upload import Published, Target, upload
 from cyclegan_hf.image_io import open_image
-from cyclegan_hf.picture_files import READABLE, visible_files
+from cyclegan_hf.picture_files import images_in
 from cyclegan_hf.table_access import is_below, real_folders
 
 
@@ -191,13 +191,7 @@ def _pictures(folder: Path) -> list[tuple[str, Path]]:
     Raises:
         ValueError: There are none.
     """
-    if not folder.is_dir():
-        what = "got a file" if folder.exists() else "there is no such folder"
-        raise ValueError(f"{folder}: expected a folder of pictures, {what}")
-    found = [path for path in visible_files(folder) if path.suffix.lower() in READABLE]
-    if not found:
-        raise ValueError(f"{folder}: expected a folder of pictures ({', '.join(sorted(READABLE))}), it holds none")
-    return [(path.relative_to(folder).as_posix(), path) for path in found]
+    return [(path.relative_to(folder).as_posix(), path) for path in images_in(folder)]
 
 
 def _refuse_links(folder: Path, files: Sequence[tuple[str, Path]]) -> None:

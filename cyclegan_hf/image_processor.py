@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 from PIL import Image
 
 from cyclegan_hf.errors import nearest
+from cyclegan_hf.image_depth import InputRange, check_input_range
 from cyclegan_hf.image_io import ImageSource, decoded_values, iterate_images, picture_values
 from cyclegan_hf.image_io import open_image as open_image  # the two go together: open, then `to_array`
 from cyclegan_hf.luma import LUMA_WEIGHTS
@@ -24,6 +25,7 @@ ImageInput: TypeAlias = "ImageSource | np.ndarray | torch.Tensor"
 OutputType = Literal["pil", "np", "pt"]
 Rounding = Literal["nearest", "truncate"]
 
+_ROWS = 256  # of a picture that are turned from float to 8 bits at a time
 _LUMA = np.array(LUMA_WEIGHTS, dtype=np.float32)
 
 
@@ -78,12 +80,15 @@ class ImageProcessor:
         size: (height, width) that the model was trained at; only used where pictures are to be resized to it.
         mean: per-channel mean in [0, 1] units; `None` is 0.5.
         std: per-channel standard deviation in [0, 1] units; `None` is 0.5.
+        input_range: of values of more than 8 bits, what becomes black and white: (low, high) in the file's units,
+            `"auto"` for each picture's own smallest and largest value, or `None` for all that the type can hold.
     """
 
     num_channels: int = 3
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    input_range: InputRange = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_channels, int) or self.num_channels < 1:
@@ -96,6 +101,7 @@ class ImageProcessor:
                 raise ValueError(f"`{name}` must have {self.num_channels} values, one a channel, got {values!r}")
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"`std` must be positive, got {self.std!r}")
+        check_input_range(self.input_range)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ImageProcessor:
@@ -119,6 +125,8 @@ class ImageProcessor:
     def to_config(self) -> dict[str, Any]:
         """Returns the settings as plain JSON values."""
         config = dataclasses.asdict(self)
+        if self.input_range is None:  # earlier versions refuse a setting that they do not know
+            del config["input_range"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
 
     def to_array(self, image: Image.Image) -> np.ndarray:
@@ -228,21 +236,30 @@ class ImageProcessor:
             )
         if geometries is not None and len(geometries) != len(values):
             raise ValueError(f"expected one geometry a picture, got {len(geometries)} for {len(values)} pictures")
-        if not np.isfinite(values).all():
+        if not all(
+            np.isfinite(picture[:, top : top + _ROWS]).all()
+            for picture in values
+            for top in range(0, values.shape[2], _ROWS)
+        ):
             raise ValueError("the model's output holds NaN or infinite values, expected finite numbers")
         pictures = []
         for index, picture in enumerate(values):
+            geometry = None if geometries is None else geometries[index]
+            if output_type == "pil":
+                pictures.append(self._to_image(picture, geometry, rounding))
+                continue
             unit = self._denormalize(picture)
-            if geometries is not None:
-                unit = _restore(unit, geometries[index])
-            pictures.append(_to_output(unit, output_type, rounding))
+            if geometry is not None:
+                unit = _cropped(unit, geometry)
+                unit = _resize(unit, geometry.original_size) if geometry.resized else unit
+            pictures.append(_to_array(unit, output_type))
         return pictures
 
     def _prepare(
         self, image: Any, size_multiple: int, min_size: int, size: int | tuple[int, int] | None
     ) -> tuple[np.ndarray, Geometry]:
         """One picture in any form to a padded `(C, H, W)` array in model space."""
-        unit = self._match_channels(picture_values(image))
+        unit = self._match_channels(picture_values(image, self.input_range))  # this method's own: changed in place
         original_size = (unit.shape[1], unit.shape[2])
         model_size = original_size if size is None else _fit(original_size, _checked_size(size))
         unit = _resize(unit, model_size)
@@ -271,15 +288,32 @@ class ImageProcessor:
 
     def _normalize(self, unit: np.ndarray) -> np.ndarray:
         mean, std = self._space()
-        array = unit - mean
-        array /= std
-        return array
+        unit -= mean  # in place: a large picture is in memory once
+        unit /= std
+        return unit
 
     def _denormalize(self, values: np.ndarray) -> np.ndarray:
         mean, std = self._space()
         unit = values * std
         unit += mean
         return np.clip(unit, 0, 1, out=unit)
+
+    def _to_image(self, values: np.ndarray, geometry: Geometry | None, rounding: Rounding) -> Image.Image:
+        """Model output `(C, H, W)` to an 8-bit picture, some rows at a time: no copy of it in float32 is made."""
+        resized = geometry is not None and geometry.resized
+        if geometry is not None:
+            values = _cropped(values, geometry)
+        if resized:
+            values = _resize(self._denormalize(values), cast(Geometry, geometry).original_size)
+        channels, height, width = values.shape
+        pixels = np.empty((height, width, channels), np.uint8)
+        for top in range(0, height, _ROWS):
+            rows = values[:, top : top + _ROWS]
+            scaled = (rows if resized else self._denormalize(rows)) * np.float32(255)
+            if rounding == "nearest":
+                scaled += np.float32(0.5)
+            pixels[top : top + _ROWS] = scaled.astype(np.uint8).transpose(1, 2, 0)
+        return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
 
 
 def _checked_size(size: int | Sequence[int]) -> tuple[int, int]:
@@ -305,17 +339,21 @@ def _resize(unit: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if unit.shape[1:] == size:
         return unit
     height, width = size
-    channels = [Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC) for channel in unit]
-    return np.clip(np.stack([np.asarray(channel) for channel in channels]), 0, 1)
+    resized = np.empty((len(unit), height, width), np.float32)
+    for channel, target in zip(unit, resized, strict=True):
+        image = Image.fromarray(np.ascontiguousarray(channel)).resize((width, height), Image.Resampling.BICUBIC)
+        target[:] = np.asarray(image)
+    return np.clip(resized, 0, 1, out=resized)
 
 
 def _stack(group: list[tuple[int, np.ndarray, Geometry]]) -> ImageBatch:
     indices, arrays, geometries = zip(*group, strict=True)
-    return ImageBatch(indices=list(indices), pixel_values=np.stack(arrays), geometries=list(geometries))
+    pixel_values = arrays[0][None] if len(arrays) == 1 else np.stack(arrays)  # one picture is not copied
+    return ImageBatch(indices=list(indices), pixel_values=pixel_values, geometries=list(geometries))
 
 
-def _restore(unit: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Crops the padding and goes back to the original size.
+def _cropped(unit: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Crops the padding.
 
     Some generators change the size by a constant, such as 28² to 32² between two sets of digits; a picture that was
     not resized keeps that difference.
@@ -328,19 +366,12 @@ def _restore(unit: np.ndarray, geometry: Geometry) -> np.ndarray:
             f"expected model output of the input's height and width {(top + height + bottom, left + width + right)} "
             f"or equally larger or smaller on both sides, got {unit.shape[1:]}"
         )
-    cropped = unit[:, top : top + height + growth, left : left + width + growth]
-    return _resize(cropped, geometry.original_size) if geometry.resized else cropped
+    return unit[:, top : top + height + growth, left : left + width + growth]
 
 
-def _to_output(unit: np.ndarray, output_type: OutputType, rounding: Rounding) -> Any:
+def _to_array(unit: np.ndarray, output_type: OutputType) -> Any:
     if output_type == "pt":
         import torch
 
         return torch.from_numpy(np.ascontiguousarray(unit))
-    if output_type == "np":
-        return np.ascontiguousarray(unit.transpose(1, 2, 0))
-    scaled = unit * np.float32(255)
-    if rounding == "nearest":
-        scaled += np.float32(0.5)
-    pixels = scaled.astype(np.uint8).transpose(1, 2, 0)  # (H, W, C)
-    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+    return np.ascontiguousarray(unit.transpose(1, 2, 0))

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import io
+import logging
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cyclegan_hf.image_formats import has_image_extension, left_out_text
+from cyclegan_hf.image_formats import require_regular_file as require_regular_file
+
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
     from cyclegan_hf.processes import Processes
 
 
-OutputFormat = Literal["keep", "png", "jpg", "webp"]
+logger = logging.getLogger(__name__)
+
+OutputFormat = Literal["keep", "png", "jpg", "webp", "tiff"]
 ExistingPolicy = Literal["refuse", "skip", "overwrite"]
 
-# What counts as a picture in a folder; a file that is named one by one may have any name.
-READABLE = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-_WRITABLE = {".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+FORMS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF"}
+"""Pillow's name of each format that can be asked for."""
+KEPT_FORMS = ("PNG", "JPEG", "WEBP")
+"""Formats that `"keep"` leaves as they are."""
+_KEPT = {".jfif": "JPEG", ".jpe": "JPEG", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+_WRITABLE = _KEPT | {".tif": "TIFF", ".tiff": "TIFF"}
+_SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
+_SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
 _QUALITY = 95  # of JPEG and WebP: no visible loss
 
 
@@ -71,9 +84,12 @@ def plan_pictures(
         ValueError: an input that does not exist or holds no pictures, two pictures for one output, an output that
             would replace an input, or one that exists already, if such are to be refused.
     """
-    found = list(_find(inputs, Path(output)))
+    others: list[Path] = []
+    found = list(_find(inputs, Path(output), others))
     if not found:
         raise ValueError("expected pictures, folders or patterns to translate, got none")
+    if others and (processes is None or processes.is_main):
+        logger.warning("%s", left_out_text(dict.fromkeys(others)))
     files = [PictureFile(source=source, output=target) for source, target in _targets(found, output, output_format)]
     if cycle:
         files = [
@@ -85,7 +101,8 @@ def plan_pictures(
     if processes is not None:
         files = list(processes.share(files))
 
-    present = [file for file in files if file.output.exists() or (file.cycle_output and file.cycle_output.exists())]
+    # `os.path` and not `Path.exists`, which in Python 3.11 raises on a name that is too long
+    present = [file for file in files if any(map(os.path.exists, _written(file)))]
     if not present:
         return files, 0
     sources = {os.path.realpath(file.source) for file in everything}
@@ -100,51 +117,69 @@ def plan_pictures(
                 "choose `--existing skip`, `--existing overwrite` or another `--output`"
             )
         case "skip":
-            complete = {file for file in present if all(target.exists() for target in _written(file))}
+            complete = {file for file in present if all(map(os.path.exists, _written(file)))}
             return [file for file in files if file not in complete], len(complete)
     return files, 0
 
 
-def encode_picture(image: Image.Image, form: str) -> bytes:
+def encode_picture(image: Image.Image | np.ndarray, form: str) -> bytes:
     """A picture's file, in memory.
 
     Args:
-        image: the picture.
-        form: `"PNG"`, `"JPEG"` or `"WEBP"`.
+        image: the picture; or 16-bit values, uint16 of shape `(H, W, C)`, for PNG and TIFF.
+        form: `"PNG"`, `"JPEG"`, `"WEBP"` or `"TIFF"`.
 
     Raises:
         ValueError: the format cannot hold this picture.
     """
+    from PIL import Image
+
+    if not isinstance(image, Image.Image):
+        return encode_16_bits(image, form)
     encoded = io.BytesIO()
+    options = {"PNG": {}, "TIFF": {"compression": "tiff_adobe_deflate"}}.get(form, {"quality": _QUALITY})
     try:
-        image.save(encoded, format=form, **({} if form == "PNG" else {"quality": _QUALITY}))
+        image.save(encoded, format=form, **options)
     except (OSError, ValueError) as error:
         raise ValueError(f"a picture of {image.width}x{image.height} cannot be saved as {form} ({error})") from error
     return encoded.getvalue()
 
 
-def save_picture(image: Image.Image, path: Path) -> None:
+def encode_16_bits(values: np.ndarray, form: str) -> bytes:
+    """A 16-bit picture's file, in memory; see [`encode_picture`]."""
+    from cyclegan_hf.image_depth import encode_png_16, encode_tiff_16
+
+    encoders = {"PNG": encode_png_16, "TIFF": encode_tiff_16}
+    if form not in encoders:
+        raise ValueError(f"{form} holds 8 bits a channel, got 16: expected PNG or TIFF")
+    return encoders[form](values)
+
+
+def save_picture(image: Image.Image | np.ndarray, path: Path) -> None:
     """Writes a picture whole or not at all; folders are made as needed.
 
     Args:
-        image: the picture.
-        path: its file; the extension (.jpg, .jpeg, .png or .webp) names the format.
+        image: the picture, or its 16-bit values; see [`encode_picture`].
+        path: its file; the extension (.jpg, .jpeg, .png, .webp or .tiff) names the format.
 
     Raises:
-        ValueError: the format cannot hold this picture.
+        ValueError: the format cannot hold this picture, or the file system cannot hold its name.
         OSError: the file could not be written, for want of space for one.
     """
     try:  # first in memory: what fails here is the picture's fault, what fails later is the disk's
         encoded = encode_picture(image, _WRITABLE[path.suffix.lower()])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    # Its own name is short: with the result's in it, names that the file system still takes would be too long.
+    temporary = path.with_name(f".{uuid.uuid4().hex[:16]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(encoded)
         os.replace(temporary, path)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{path}: this name is too long for its file system") from error
         raise OSError(f"could not save {path}: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):  # renamed, or never made
@@ -152,38 +187,91 @@ def save_picture(image: Image.Image, path: Path) -> None:
 
 
 def visible_files(folder: Path, leave_out: Path | None = None) -> Iterator[Path]:
-    """Yields the files of a folder by name, and then those of its sub-folders; hidden ones are left out.
+    """Yield the regular files of a folder by name, and then those of its sub-folders.
 
-    Symbolic links are followed, but no folder is looked into twice: a link may lead back to where it is.
+    Hidden files and what operating systems add (`__MACOSX`, the thumbnails in `@eaDir`) are left out. So are FIFOs,
+    sockets and devices, with a log line: opening one would wait for ever. Symbolic links are followed, but no folder
+    is looked into twice: a link may lead back to where it is. A broken link is a file that cannot be opened.
 
     Args:
-        folder: the folder.
-        leave_out: a sub-folder that is not looked into.
+        folder: The folder.
+        leave_out: A sub-folder that is not looked into.
 
     Raises:
-        OSError: a folder cannot be read.
+        OSError: A folder cannot be read.
     """
     entered = {os.path.realpath(folder)}
     if leave_out is not None:
         entered.add(os.path.realpath(leave_out))
-    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
-        unseen = []
-        for sub in sorted(sub for sub in folders if sub[0] != "."):
-            place = os.path.realpath(os.path.join(parent, sub))
-            if place not in entered:
-                entered.add(place)
-                unseen.append(sub)
-        folders[:] = unseen
-        yield from (Path(parent, name) for name in sorted(names) if name[0] != ".")
+    yield from _visible_files(folder, entered)
 
 
-def _find(inputs: Sequence[str], output: Path) -> Iterator[tuple[Path, Path]]:
-    """Yields each picture once, with its name relative to the output folder."""
+def _visible_files(folder: Path, entered: set[str]) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        visible = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+    folders = []
+    for entry in visible:
+        if entry.is_dir():
+            folders.append(entry.name)
+        elif entry.name in _SYSTEM_FILES:
+            continue
+        elif entry.is_file() or not os.path.exists(entry.path):
+            yield folder / entry.name
+        else:
+            logger.warning("%s: left out, it is no regular file", entry.path)
+    for name in folders:
+        place = os.path.realpath(folder / name)
+        if name not in _SYSTEM_FOLDERS and place not in entered:
+            entered.add(place)
+            yield from _visible_files(folder / name, entered)
+
+
+def split_by_extension(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Split files into images and others, by their names.
+
+    Returns:
+        `tuple`: The images and the other files, both in the given order.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    for file in files:
+        (images if has_image_extension(file) else others).append(file)
+    return images, others
+
+
+def images_in(folder: Path, *, log_level: int = logging.WARNING) -> list[Path]:
+    """Return the images of a folder and its sub-folders; a log line says how many other files there are.
+
+    Args:
+        folder: The folder.
+        log_level: Of the log line.
+
+    Raises:
+        ValueError: It is no folder, or holds no images.
+        OSError: It cannot be read.
+    """
+    if not folder.is_dir():
+        what = "got a file" if folder.exists() else "there is no such folder"
+        raise ValueError(f"{folder}: expected a folder of pictures, {what}")
+    images, others = split_by_extension(visible_files(folder))
+    text = left_out_text(others)
+    if not images:
+        raise ValueError(f"{folder}: expected a folder of pictures, found none{f' ({text})' if text else ''}")
+    if text:
+        logger.log(log_level, "%s: %s", folder, text)
+    return images
+
+
+def _find(inputs: Sequence[str], output: Path, others: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield each picture once, with its name relative to the output folder; `others` takes what is left out."""
     seen: set[str] = set()
     for name in inputs:
-        matches = _expand(name, output)
+        left_out: list[Path] = []
+        matches = _expand(name, output, left_out)
+        others += left_out
         if not matches:
-            raise ValueError(f"{name}: expected pictures ({', '.join(sorted(READABLE))}), found none")
+            text = left_out_text(left_out)
+            raise ValueError(f"{name}: expected pictures, found none{f' ({text})' if text else ''}")
         for source, relative in matches:
             absolute = os.path.abspath(source)
             if absolute not in seen:
@@ -191,13 +279,13 @@ def _find(inputs: Sequence[str], output: Path) -> Iterator[tuple[Path, Path]]:
                 yield source, relative
 
 
-def _expand(name: str, output: Path) -> list[tuple[Path, Path]]:
+def _expand(name: str, output: Path, others: list[Path]) -> list[tuple[Path, Path]]:
     """One argument to (picture, relative name) pairs."""
     path = Path(name)
     if path.is_dir():
-        return _walk(path, path, output)
+        return _below(path, path, output, others)
     if path.exists():
-        return [(path, Path(path.name))]
+        return [(require_regular_file(path, "a picture"), Path(path.name))]
     if glob.escape(name) == name:
         raise ValueError(f"{name}: expected a picture, a folder or a pattern, but there is no such file")
     parts = path.parts
@@ -206,32 +294,31 @@ def _expand(name: str, output: Path) -> list[tuple[Path, Path]]:
     pairs: list[tuple[Path, Path]] = []
     for match in sorted(map(Path, glob.glob(name, recursive=True))):
         if match.is_dir():
-            pairs += _walk(match, root, output)
-        elif match.suffix.lower() in READABLE:
-            pairs.append((match, match.relative_to(root)))
+            pairs += [] if match.name in _SYSTEM_FOLDERS else _below(match, root, output, others)
+        elif has_image_extension(match):
+            pairs += [(match, match.relative_to(root))] if match.is_file() else []
+        else:
+            others.append(match)
     return pairs
 
 
-def _walk(folder: Path, root: Path, output: Path) -> list[tuple[Path, Path]]:
+def _below(folder: Path, root: Path, output: Path, others: list[Path]) -> list[tuple[Path, Path]]:
     """The pictures of a folder and its sub-folders, but for hidden ones and the output folder."""
-    files = visible_files(folder, leave_out=output)
-    return [(path, path.relative_to(root)) for path in files if path.suffix.lower() in READABLE]
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    images, rest = split_by_extension(visible_files(folder, leave_out=output))
+    others += rest
+    return [(path, path.relative_to(root)) for path in images]
 
 
 def _targets(found: list[tuple[Path, Path]], output: str, output_format: OutputFormat) -> Iterator[tuple[Path, Path]]:
     """Yields (source, output file)."""
     folder = Path(output)
     suffix = folder.suffix.lower()
-    if suffix in READABLE and not folder.is_dir() and not output.endswith(("/", os.sep)):
+    if has_image_extension(folder) and not folder.is_dir() and not output.endswith(("/", os.sep)):
         if suffix not in _WRITABLE:
             raise ValueError(f"{output}: expected {', '.join(_WRITABLE)} to write, got {suffix}")
         if len(found) > 1:
             raise ValueError(f"{output}: expected a folder for {len(found)} pictures, got the name of one file")
-        if output_format != "keep" and _WRITABLE[suffix] != _WRITABLE[f".{output_format}"]:
+        if output_format != "keep" and _WRITABLE[suffix] != FORMS[output_format]:
             raise ValueError(f"{output}: its extension and `--format {output_format}` contradict each other")
         yield found[0][0], folder
         return
@@ -239,10 +326,10 @@ def _targets(found: list[tuple[Path, Path]], output: str, output_format: OutputF
         raise ValueError(f"{output}: expected a folder, or a new picture's name with its extension, got a file")
     for source, relative in found:
         suffix = relative.suffix.lower()
-        if output_format == "keep" and suffix in _WRITABLE:
+        if output_format == "keep" and suffix in _KEPT:
             yield source, folder / relative
         else:
-            stem = relative.stem if suffix in READABLE else relative.name
+            stem = relative.stem if has_image_extension(relative) else relative.name
             yield source, folder / relative.with_name(f"{stem}.{'png' if output_format == 'keep' else output_format}")
 
 

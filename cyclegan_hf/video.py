@@ -111,7 +111,7 @@ def translate_video(
         raise ValueError(f"{target}: expected a file name ending in .mp4")
     if not Path(source).is_file():
         raise ValueError(f"{source}: expected a video file, there is none")
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = target.with_name(f".{uuid.uuid4().hex[:16]}.tmp")
     try:
         with (
             av.open(os.fspath(source), options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}) as clip,

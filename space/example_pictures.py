@@ -7,6 +7,8 @@ from pathlib import Path
 from PIL import Image
 from settings import HERE
 
+from cyclegan_hf.image_formats import open_header
+
 
 def example_files(domain: str) -> list[Path]:
     """The pictures of a domain that come with the page."""
@@ -28,6 +30,6 @@ def example_digest(picture: Image.Image) -> str:
 def _example_digests() -> frozenset[str]:
     digests = set()
     for path in _all_examples():
-        with Image.open(path) as picture:
+        with open_header(path) as picture:
             digests.add(hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest())
     return frozenset(digests)

@@ -139,7 +139,7 @@ def test_when_all_pictures_are_bad_it_is_an_error(model: str, capsys: Any) -> No
     assert main(["translate", "1.png", "--output", "out", "--model", model]) == 2
     assert capsys.readouterr() == (
         "",
-        "error: 1.png: expected a picture, got data of no known picture format, starting b'<!DOCTYPE html>'\n",
+        "error: 1.png: expected a picture, got data of no known image format, starting b'<!DOCTYPE html>'\n",
     )
     assert main(["translate", "1.png", "2.png", "--output", "out", "--model", model]) == 2
     assert capsys.readouterr().err.endswith("error: none of 2 pictures could be translated\n")

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -205,3 +207,21 @@ def test_needs_neither_torch_nor_diffusers():
         "assert not {'torch', 'diffusers'} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_large_picture_is_in_memory_as_float_once() -> None:
+    picture = Image.fromarray(noise(1024, 1024))
+    processor = ImageProcessor()
+    pixels = picture.width * picture.height
+
+    def peak(job: Callable[[], object]) -> float:
+        tracemalloc.start()
+        try:
+            job()
+            return tracemalloc.get_traced_memory()[1] / pixels
+        finally:
+            tracemalloc.stop()
+
+    ((array, geometry),) = processor.preprocess(picture)
+    assert peak(lambda: processor.preprocess(picture)) < 20  # bytes a pixel: 12 of float32, 3 + 3 of 8 bits
+    assert peak(lambda: processor.postprocess(array, [geometry])) < 14  # the 8-bit result, and some rows in float

@@ -42,8 +42,10 @@ JOBS = {
 MAY_IMPORT = {
     "errors": set(),
     "luma": set(),
-    "image_io": {"errors"},
-    "image_processor": {"errors", "image_io", "luma"},
+    "image_formats": set(),
+    "image_depth": set(),
+    "image_io": {"errors", "image_depth", "image_formats"},
+    "image_processor": {"errors", "image_depth", "image_io", "luma"},
     "hub_timeouts": set(),
     "hub_errors": {"errors", "hub_timeouts"},
     "hub_download": {"hub_errors"},
@@ -64,12 +66,14 @@ MAY_IMPORT = {
     },
     **dict.fromkeys(
         JOBS,
-        {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines", "saved_files"} | JOBS,
+        {"errors", "image_io", "image_processor", "losses", "metrics", "models", "pipelines", "saved_files"}
+        | {"picture_files"}
+        | JOBS,
     ),
-    "background": {"errors", "image_io", "picture_files"},
+    "background": {"errors", "image_depth", "image_io", "picture_files"},
     "evaluation": {
-        *("errors", "image_io", "image_processor", "losses", "metrics", "models", "picture_files", "pipelines"),
-        *("feature_networks", "hub_download", "hub_errors", "saved_files", "validation_split"),
+        *("errors", "image_formats", "image_io", "image_processor", "losses", "metrics", "models", "picture_files"),
+        *("pipelines", "feature_networks", "hub_download", "hub_errors", "saved_files", "validation_split"),
     },
     "conversion_files": {"conversion_pickles"},
     "conversion_pickles": set(),
@@ -77,21 +81,23 @@ MAY_IMPORT = {
     "conversion_layout": {"models"},
     "conversion_parity": set(),  # an independent witness: it must not know the models
     "hub_data": {"errors", "hub_upload", "image_io", "picture_files", "table_access"},
-    "picture_files": {"processes"},
+    "picture_files": {"image_depth", "image_formats", "processes"},
     "processes": {"errors"},
-    "bulk": {"errors", "image_io", "picture_files", "processes"},
+    "bulk": {"errors", "image_depth", "image_io", "picture_files", "processes"},
     "table_access": {"errors"},
     "table_builder": {"errors", "table_access"},
     "bulk_source": {"errors", "hub_errors", "processes", "table_access", "table_builder"},
-    "bulk_shards": {"errors", "table_access"},
+    "bulk_shards": {"errors", "image_formats", "table_access"},
     "bulk_datasets": {
         *("bulk", "bulk_shards", "bulk_source", "errors", "hub_errors", "hub_upload", "picture_files", "processes"),
+        "image_formats",
     },
     "saved_files": {"errors"},
     "wheel": set(),
     "cli_hub": HUB,
     "cli_arguments": {"errors"},
     "cli_train": set(),
+    "cli_video": {"image_formats", "picture_files", "video"},
     "cli_evaluate": {"cli_arguments", "errors", "evaluation"},
     "cli_export": {"export_pipeline"},
     "cli": {
@@ -102,7 +108,10 @@ MAY_IMPORT = {
         "cli_evaluate",
         "cli_export",
         "cli_train",
+        "cli_video",
         "errors",
+        "image_depth",
+        "image_formats",
         "image_io",
         "image_processor",
         "metrics",
@@ -136,6 +145,8 @@ NEVER = {
     "space": NOWHERE | {"training", "tests", "benchmarks", "accelerate"},
 }
 ONLY = {
+    "image_formats": {"PIL", "pillow_heif"},
+    "image_depth": {"numpy", "PIL"},
     "image_io": {"numpy", "PIL"},
     "losses": {"torch", "kornia"},
     "metrics": {"torch", "torchmetrics", "kornia", "numpy"},

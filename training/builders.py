@@ -96,7 +96,12 @@ def image_processors(
         {key: tuple(values) for key, values in statistics[domain].items()} if statistics else {} for domain in "ab"
     ]
     processor_a, processor_b = (
-        ImageProcessor(num_channels=channels[index], size=(sizes[index], sizes[index]), **spaces[index])
+        ImageProcessor(
+            num_channels=channels[index],
+            size=(sizes[index], sizes[index]),
+            input_range=config.data.values,
+            **spaces[index],
+        )
         for index in (0, 1)
     )
     return processor_a, processor_b

@@ -48,7 +48,7 @@ def chunks(
     chunk = []
     for picture in files:
         try:
-            chunk.append(plain(open_picture(picture), config, "ab".index(domain)))
+            chunk.append(plain(open_picture(picture, config.values), config, "ab".index(domain)))
         except ValueError as error:
             logger.warning("Left out of the evaluation: %s", error)
         if len(chunk) == count:
@@ -99,7 +99,7 @@ class Evaluator:
         pictures = Pictures(
             {key: PictureSet(files, f"{self.split} pictures of {key}") for key, files in inputs.items()},
             {key: PictureSet(files, f"training pictures of {key}") for key, files in references.items()},
-            lambda picture, key: plain(open_picture(picture), data, "ab".index(key)),
+            lambda picture, key: plain(open_picture(picture, data.values), data, "ab".index(key)),
             "as in training, without chance",
             {key: references[key] != inputs[key] for key in inputs},
         )

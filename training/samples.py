@@ -32,7 +32,7 @@ def choose_samples(files: Sequence[Picture], count: int) -> list[Picture]:
         if len(chosen) == count:
             break
         try:
-            open_picture(picture)
+            open_picture(picture, "auto")  # whatever its values
         except ValueError as error:
             fault = str(error)
             logger.warning("Not shown in the samples: %s", fault)
@@ -68,7 +68,8 @@ def sample_grid(
         identity: Draw the identity column (impossible where the domains' channels differ).
     """
     pipeline.set_progress_bar_config(disable=True)
-    inputs = [open_picture(picture) for picture in pictures]
+    processor = pipeline.image_processor_a if direction == "a2b" else pipeline.image_processor_b
+    inputs = [open_picture(picture, processor.input_range) for picture in pictures]
     for image in inputs:
         image.thumbnail((cell, cell), Image.Resampling.BICUBIC)
     both = pipeline(inputs, direction=direction, return_cycle=True)

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from cyclegan_hf.evaluation.evaluator import Scores
 from cyclegan_hf.evaluation.figures import FIGURES, is_better
+from cyclegan_hf.image_formats import open_header
 from cyclegan_hf.picture_files import save_picture
 
 
@@ -126,7 +127,7 @@ class Gallery:
         return sheet
 
     def _cell(self, file: str) -> Image.Image:
-        with Image.open(self.folder / file) as opened:
+        with open_header(self.folder / file) as opened:
             image = opened.convert("RGB")
         scale = _SHEET_CELL / max(image.size)
         method = Image.Resampling.NEAREST if max(image.size) <= _SMALL else Image.Resampling.LANCZOS

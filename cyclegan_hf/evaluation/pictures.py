@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from cyclegan_hf.image_formats import open_header
 from cyclegan_hf.image_io import open_image
-from cyclegan_hf.picture_files import READABLE, visible_files
+from cyclegan_hf.picture_files import images_in
 from cyclegan_hf.validation_split import validation_places
 
 
@@ -143,7 +144,7 @@ def _validation_pictures(
         raise ValueError(f"{data}: expected a folder with trainA and trainB for a validation split, found none")
     inputs, references = {}, {}
     for domain, root in folders.items():
-        files = pictures_in(root)
+        files = images_in(root)
         held_out = set(validation_places([file.relative_to(root).as_posix() for file in files]))
         if len(held_out) == len(files):
             raise ValueError(f"{root}: expected at least 2 images for a validation split, got {len(files)}")
@@ -260,7 +261,7 @@ def _sizes(paths: list[Path]) -> set[tuple[int, int]]:
     found = set()
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with open_header(path) as image:
                 turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation: lying on its side
                 found.add((image.height, image.width) if turned else image.size)
         except Exception:  # the format plugins raise anything on damaged headers
@@ -280,7 +281,7 @@ def pictures_by_domain(root: Path, splits: tuple[str, ...], domain_names: dict[s
         ValueError: If the folder of a domain holds no pictures.
     """
     folders = _domain_folders(root, splits, domain_names)
-    return {domain: pictures_in(folder) for domain, folder in folders.items()}
+    return {domain: images_in(folder) for domain, folder in folders.items()}
 
 
 def _domain_folders(root: Path, splits: tuple[str, ...], domain_names: dict[str, str]) -> dict[str, Path]:
@@ -293,18 +294,6 @@ def _domain_folders(root: Path, splits: tuple[str, ...], domain_names: dict[str,
                 if there:
                     return there
     return {}
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder and its sub-folders.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    files = [path for path in visible_files(folder) if path.suffix.lower() in READABLE]
-    if not files:
-        raise ValueError(f"{folder}: expected pictures ({', '.join(sorted(READABLE))}), found none")
-    return files
 
 
 def _listing(folder: Path) -> str:

@@ -127,7 +127,7 @@ class FeatureDiscriminator(NetworkMixin, ModelMixin, ConfigMixin):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """Let the frozen network follow the heads to a device, data type or memory layout."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[misc]
         if self._frozen is not None:
             self._frozen._apply(fn)
         return self

@@ -9,6 +9,7 @@ from torch import nn
 
 from cyclegan_hf.models.affine_field import color_change, enlarge, field_channels
 from cyclegan_hf.models.checks import check_least, check_multiples, check_widths
+from cyclegan_hf.models.initialization import zero_
 from cyclegan_hf.models.layers import (
     ActivationType,
     NormType,
@@ -154,8 +155,7 @@ class LocalAffineGenerator(NetworkMixin, ModelMixin, ConfigMixin):
 
     def start_as_identity(self) -> None:
         """Set the last convolution to 0, so that training starts from the image as it is."""
-        nn.init.zeros_(self.conv_out[1].weight)
-        nn.init.zeros_(self.conv_out[1].bias)
+        zero_(self.conv_out[1])
 
     def enlarge(self, field: torch.Tensor) -> torch.Tensor:
         """Enlarge a field to the image's size; see `affine_field.enlarge`."""

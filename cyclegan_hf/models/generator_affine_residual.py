@@ -1,6 +1,7 @@
 """A generator that changes an image's colours place by place and draws what is missing on top."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from diffusers import ModelMixin
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from cyclegan_hf.models.affine_field import color_change, enlarge, field_channels
 from cyclegan_hf.models.checks import check_least, check_multiples, check_widths
+from cyclegan_hf.models.initialization import zero_
 from cyclegan_hf.models.layers import Pad2d, PixelNorm2d, before_tanh
 from cyclegan_hf.models.outputs import GeneratorOutput
 from cyclegan_hf.models.publishing import NetworkMixin
@@ -101,13 +103,12 @@ class AffineResidualGenerator(NetworkMixin, ModelMixin, ConfigMixin):
 
     def start_as_identity(self) -> None:
         """Set the field, the residual and each block's last convolution to 0: training starts from the identity."""
-        ends = [block.project for block in (*self.mid_blocks, *(up.block for up in self.up_blocks))]
-        ends.append(self.conv_field[-1])
+        ends: list[Any] = [block.project for block in (*self.mid_blocks, *(up.block for up in self.up_blocks))]
+        ends.append(self.conv_field)
         if self.conv_residual is not None:
-            ends.append(self.conv_residual[-1][-1])
+            ends.append(self.conv_residual)
         for layer in ends:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            zero_(layer)
 
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> GeneratorOutput | tuple[torch.Tensor]:
         """Translate images.

@@ -8,6 +8,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
 from cyclegan_hf.models.checks import check_dropout, check_least, check_multiples, check_widths
+from cyclegan_hf.models.initialization import zero_
 from cyclegan_hf.models.layers import (
     ActivationType,
     NormType,
@@ -159,8 +160,7 @@ class ResnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
     def start_as_identity(self) -> None:
         """With `learn_residual`, set the last convolution to 0: training starts from the image as it is."""
         if self.config["learn_residual"]:
-            nn.init.zeros_(self.conv_out[1].weight)
-            nn.init.zeros_(self.conv_out[1].bias)
+            zero_(self.conv_out[1])
 
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> GeneratorOutput | tuple[torch.Tensor]:
         """Translate pictures.

@@ -53,6 +53,13 @@ def initialize_weights(module: nn.Module, init_type: InitType = "normal", gain: 
 
 
 @torch.no_grad()
+def zero_(layer: nn.Module) -> None:
+    """Set the parameters of a layer to 0 in place."""
+    for parameter in layer.parameters():
+        parameter.zero_()
+
+
+@torch.no_grad()
 def _renew_spectral_norm(layer: nn.Module) -> None:
     # Its singular vectors are still the old weight's, which would make the norm far too small. In training mode, each
     # look at the weight is a power iteration; torch itself begins with 15.

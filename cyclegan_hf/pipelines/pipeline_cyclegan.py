@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,7 +17,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
-from cyclegan_hf.hardware import fast_dtype
+from cyclegan_hf.hardware import available_memory, fast_dtype
 from cyclegan_hf.hub_card import bare_facts, pipeline_card
 from cyclegan_hf.hub_layout import REPLACED
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
@@ -27,7 +27,7 @@ from cyclegan_hf.pipelines.official import official_arguments
 from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline
 from cyclegan_hf.pipelines.settings import as_device, as_dtype, check_shard_size, refuse_unknown
 from cyclegan_hf.pipelines.storage import cast, load_settings, name_custom_pipeline, whole_folder
-from cyclegan_hf.pipelines.strips import fits, takes_strips, translate_in_strips
+from cyclegan_hf.pipelines.strips import bytes_in_strips, bytes_whole, fits, takes_strips, translate_in_strips
 from cyclegan_hf.pipelines.walk import Domain, domains_of, require, walk
 from cyclegan_hf.saved_files import INDEX_NAME
 
@@ -74,6 +74,9 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
     """Bytes that a picture may take on its way through a generator; by default 1 GiB, on a GPU half of what is free.
     Larger ones go through a `ResnetGenerator` or `LocalAffineGenerator` in strips, with the same result; other
     generators take them whole."""
+
+    on_piece: Callable[[int, int], None] | None = None
+    """Told, while a large picture goes through in strips, how many pieces are done, and of how many."""
 
     _optional_components = _GENERATORS
     model_cpu_offload_seq = "generator_a2b->generator_b2a"  # type: ignore[assignment]
@@ -378,8 +381,12 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
     def _run(self, generator: Any, sample: np.ndarray | torch.Tensor) -> torch.Tensor:
         tensor = torch.from_numpy(sample) if isinstance(sample, np.ndarray) else sample
         tensor = tensor.to(self._execution_device, generator.dtype)
-        if takes_strips(generator) and not fits(generator, tensor, self._budget()):
-            return translate_in_strips(generator, tensor)
+        if fits(generator, tensor, self._budget()):
+            return generator(tensor).sample
+        in_strips = takes_strips(generator)
+        _require_memory(tensor, (bytes_in_strips if in_strips else bytes_whole)(generator, tensor))
+        if in_strips:
+            return translate_in_strips(generator, tensor, on_piece=self.on_piece)
         return generator(tensor).sample
 
     def _budget(self) -> int:
@@ -392,6 +399,17 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
 
 def _constructor_arguments(cls: type) -> list[str]:
     return [name for name in inspect.signature(cls).parameters if name != "self"]
+
+
+def _require_memory(sample: torch.Tensor, needed: int) -> None:
+    """Refuse a picture that would end this process, or others on the machine, for want of memory."""
+    available = available_memory() if sample.device.type == "cpu" else None
+    if available is not None and needed > available:
+        raise ValueError(
+            f"{sample.shape[3]}x{sample.shape[2]} pixels need about {needed / 1e9:.1f} GB of memory with this model, "
+            f"and {available / 1e9:.1f} GB are free: translate at a smaller size (`size=`, `--size`), which is "
+            "resized back"
+        )
 
 
 @contextlib.contextmanager

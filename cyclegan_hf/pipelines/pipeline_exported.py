@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +75,12 @@ class GraphNetwork:
         """Whether a picture of any size goes through, in pieces with margins; else up to `MAX_PIXELS`."""
         return self._margin > 0
 
-    def __call__(self, sample: np.ndarray) -> np.ndarray:
+    def __call__(self, sample: np.ndarray, on_piece: Callable[[int, int], None] | None = None) -> np.ndarray:
         """Translate `(B, C, H, W)` float32 in model space.
+
+        Args:
+            sample: The pictures.
+            on_piece: Told after each piece of a large picture how many are done, and of how many.
 
         Raises:
             ValueError: The picture is too large to go through whole, and pieces of it would differ.
@@ -91,17 +95,21 @@ class GraphNetwork:
                 "pictures of any size"
             )
         core = _CORE // self.size_multiple * self.size_multiple
-        rows = []
-        for top in range(0, height, core):
+        result: np.ndarray | None = None
+        corners = [(top, left) for top in range(0, height, core) for left in range(0, width, core)]
+        for done, (top, left) in enumerate(corners, start=1):
             above, bottom = max(0, top - self._margin), min(height, top + core)
-            row = []
-            for left in range(0, width, core):
-                before, right = max(0, left - self._margin), min(width, left + core)
-                piece = sample[:, :, above : bottom + self._margin, before : right + self._margin]
-                found = self._run(np.ascontiguousarray(piece))
-                row.append(found[:, :, top - above : bottom - above, left - before : right - before])
-            rows.append(np.concatenate(row, axis=3))
-        return np.concatenate(rows, axis=2)
+            before, right = max(0, left - self._margin), min(width, left + core)
+            piece = sample[:, :, above : bottom + self._margin, before : right + self._margin]
+            found = self._run(np.ascontiguousarray(piece))
+            if result is None:
+                result = np.empty((*found.shape[:2], height, width), found.dtype)
+            inner = found[:, :, top - above : bottom - above, left - before : right - before]
+            result[:, :, top:bottom, left:right] = inner
+            if on_piece is not None:
+                on_piece(done, len(corners))
+        assert result is not None, "a picture has a pixel"
+        return result
 
 
 class ExportedPipeline:
@@ -130,6 +138,7 @@ class ExportedPipeline:
                 )
             self._networks[name] = GraphNetwork(path, backend, num_threads)
         self._bar: dict[str, Any] = {}
+        self.on_piece: Callable[[int, int], None] | None = None
 
     @classmethod
     def from_pretrained(
@@ -180,7 +189,7 @@ class ExportedPipeline:
         walked = walk(
             image,
             chain,
-            lambda network, sample: network(sample),
+            lambda network, sample: network(sample, self.on_piece),
             (source, ImageProcessor.from_config(self.config[f"image_processor_{source}"])),
             (target, ImageProcessor.from_config(self.config[f"image_processor_{target}"])),
             size=size,

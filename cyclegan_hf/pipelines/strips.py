@@ -8,9 +8,9 @@ the residual blocks are, which are nine tenths of the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -29,6 +29,7 @@ from cyclegan_hf.models.layers import (
 )
 
 
+T = TypeVar("T")
 Rows = tuple[int, int]
 """[first, last) rows of a map."""
 
@@ -37,6 +38,7 @@ _WHOLE_MAPS = (
 )
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, SeparableConv2d)
 _STRIP_BYTES = 2**24
+_RESIDUAL_PASSES = 3  # over the kept map, of each residual block
 _LEAST_ROWS = 16  # fewer would mostly be computed anew for their neighbours
 _LEAST_LOW_ROWS = 4  # the same, of maps at the lower resolutions
 _KEPT_BYTES = 2**29  # both kept maps; above it they are in half precision
@@ -174,12 +176,37 @@ class _Chain:
         heights = self.heights if depth is None else self.heights[: depth + 1]
         return strips(heights[-1], max(_LEAST_LOW_ROWS, rows * heights[-1] // max(heights)))
 
-    def settle(self, rows: int) -> None:
+    def settle(self, rows: int, progress: Progress) -> None:
         """Fix every layer's statistics, one pass over the strips for each layer that has any."""
         for depth, layer in enumerate(self.layers, start=1):
             if layer.normalizes:
-                for first, last in self.strips(rows, depth):
+                for first, last in progress(self.strips(rows, depth)):
                     layer.moments.add(self.rows(first, last, depth, raw=True))
+
+    def num_pieces(self, rows: int) -> int:
+        """The strips of all passes: those that settle, and the last one."""
+        depths = [depth for depth, layer in enumerate(self.layers, start=1) if layer.normalizes]
+        return sum(sum(1 for _ in self.strips(rows, depth)) for depth in [*depths, None])
+
+
+class Progress:
+    """Tells somebody how many of a picture's pieces are done.
+
+    Args:
+        tell: Takes the numbers of pieces that are done and of all of them.
+        total: How many there are.
+    """
+
+    def __init__(self, tell: Callable[[int, int], None] | None, total: int) -> None:
+        self.tell, self.total, self.done = tell, total, 0
+
+    def __call__(self, pieces: Iterable[T]) -> Iterator[T]:
+        """Yield pieces; each is done when the next one is asked for."""
+        for piece in pieces:
+            yield piece
+            self.done += 1
+            if self.tell is not None:
+                self.tell(self.done, self.total)
 
 
 def strips(height: int, rows: int) -> Iterator[Rows]:
@@ -190,9 +217,24 @@ def strips(height: int, rows: int) -> Iterator[Rows]:
 
 def fits(generator: Any, sample: torch.Tensor, budget: int) -> bool:
     """Whether a picture goes through a generator whole within so many bytes of memory, by estimate."""
+    return bytes_whole(generator, sample) <= budget
+
+
+def bytes_whole(generator: Any, sample: torch.Tensor) -> int:
+    """The memory that a picture takes on its way through a generator whole, by estimate."""
     widths = generator.config.get("block_out_channels", (64,))
     pixels = sample.shape[0] * sample.shape[2] * sample.shape[3]
-    return _WHOLE_MAPS * pixels * widths[0] * generator.dtype.itemsize <= budget
+    return int(_WHOLE_MAPS * pixels * widths[0] * generator.dtype.itemsize)
+
+
+def bytes_in_strips(generator: Any, sample: torch.Tensor) -> int:
+    """The memory that a picture takes on its way through a generator in strips, by estimate: what grows with it."""
+    encoder = _encoder(generator, sample)
+    width = sample.shape[3] * encoder.heights[-1] // sample.shape[2]
+    numbers = len(sample) * generator.config["block_out_channels"][-1] * encoder.heights[-1] * width
+    large = sample.dtype == torch.float32 and 2 * numbers * sample.itemsize > _KEPT_BYTES
+    kept = 2 * numbers * (2 if large and len(generator.mid_blocks) else sample.itemsize)
+    return int(kept + sample.nbytes + _STRIP_BYTES * _WHOLE_MAPS)
 
 
 def takes_strips(generator: Any) -> bool:
@@ -205,13 +247,19 @@ def takes_strips(generator: Any) -> bool:
 
 
 @torch.inference_mode()
-def translate_in_strips(generator: Any, sample: torch.Tensor, rows: int | None = None) -> torch.Tensor:
+def translate_in_strips(
+    generator: Any,
+    sample: torch.Tensor,
+    rows: int | None = None,
+    on_piece: Callable[[int, int], None] | None = None,
+) -> torch.Tensor:
     """Translate a batch as `generator(sample).sample` does, in strips.
 
     Args:
         generator: One that [`takes_strips`], in evaluation mode.
         sample: Pictures `(B, in_channels, H, W)` in [-1, 1], H and W multiples of the generator's `size_multiple`.
         rows: Rows of a strip; by default so many that its widest map has 16 MB.
+        on_piece: Told after each strip of each pass how many are done, and of how many.
 
     Returns:
         `(B, out_channels, H, W)` in [-1, 1], in the sample's dtype.
@@ -221,26 +269,26 @@ def translate_in_strips(generator: Any, sample: torch.Tensor, rows: int | None =
     if rows is None:
         row = len(sample) * sample.shape[3] * generator.config["block_out_channels"][0] * sample.itemsize
         rows = max(_LEAST_ROWS, _STRIP_BYTES // row)
-    encoder = _Chain(
-        [_Layer(list(generator.conv_in)), *(_Layer(list(block)) for block in generator.down_blocks)],
-        lambda first, last: sample[:, :, first:last],
-        sample.shape[2],
-    )
-    encoder.settle(rows)
-    kept = _kept(encoder, rows, len(generator.mid_blocks))
-    low_rows = max(_LEAST_LOW_ROWS, rows * kept.shape[2] // sample.shape[2])
-    for block in generator.mid_blocks:
-        _residual(block, kept, low_rows)
+    encoder = _encoder(generator, sample)
+    low_height = encoder.heights[-1]
+    low_rows = max(_LEAST_LOW_ROWS, rows * low_height // sample.shape[2])
     affine = isinstance(generator, LocalAffineGenerator)
     ups = [] if affine else generator.up_blocks
     layers = [*(_Layer(list(block)) for block in ups), _Layer(list(generator.conv_out))]
-    decoder = _Chain(layers, lambda first, last: kept[:, :, first:last].to(sample.dtype), kept.shape[2])
+    decoder = _Chain(layers, lambda first, last: kept[:, :, first:last].to(sample.dtype), low_height)
+    total = encoder.num_pieces(rows) + decoder.num_pieces(rows)
+    total += _RESIDUAL_PASSES * len(generator.mid_blocks) * -(-low_height // low_rows)
+    progress = Progress(on_piece, total)
+    encoder.settle(rows, progress)
+    kept = _kept(encoder, rows, len(generator.mid_blocks), progress)
+    for block in generator.mid_blocks:
+        _residual(block, kept, low_rows, progress)
     if affine:
-        fields = [decoder.rows(*some) for some in decoder.strips(rows)]
+        fields = [decoder.rows(*some) for some in progress(decoder.strips(rows))]
         return _transformed(generator, sample, torch.cat(fields, dim=2), rows)
-    decoder.settle(rows)
+    decoder.settle(rows, progress)
     result = sample.new_empty(len(sample), generator.config["out_channels"], decoder.heights[-1], sample.shape[3])
-    for first, last in decoder.strips(rows):
+    for first, last in progress(decoder.strips(rows)):
         strip = decoder.rows(first, last)
         if generator.config["learn_residual"]:
             strip = strip + before_tanh(sample[:, :, first:last])
@@ -256,8 +304,18 @@ def _with_margins(generator: AffineResidualGenerator, sample: torch.Tensor, rows
     result = torch.empty_like(sample)
     for first, last in strips(sample.shape[2], height):
         above, below = max(0, first - margin), min(sample.shape[2], last + margin)
-        result[:, :, first:last] = generator(sample[:, :, above:below]).sample[:, :, first - above : last - above]
+        result[:, :, first:last] = generator.forward(sample[:, :, above:below]).sample[
+            :, :, first - above : last - above
+        ]
     return result
+
+
+def _encoder(generator: Any, sample: torch.Tensor) -> _Chain:
+    return _Chain(
+        [_Layer(list(generator.conv_in)), *(_Layer(list(block)) for block in generator.down_blocks)],
+        lambda first, last: sample[:, :, first:last],
+        sample.shape[2],
+    )
 
 
 def _transformed(generator: Any, sample: torch.Tensor, field: torch.Tensor, rows: int) -> torch.Tensor:
@@ -271,10 +329,10 @@ def _transformed(generator: Any, sample: torch.Tensor, field: torch.Tensor, rows
     return result
 
 
-def _kept(encoder: _Chain, rows: int, blocks: int) -> torch.Tensor:
+def _kept(encoder: _Chain, rows: int, blocks: int, progress: Progress) -> torch.Tensor:
     """The encoder's map, which is kept; in half precision where two of them would be too large."""
     kept: torch.Tensor | None = None
-    for first, last in encoder.strips(rows):
+    for first, last in progress(encoder.strips(rows)):
         strip = encoder.rows(first, last)
         if kept is None:
             batch, channels, _, width = strip.shape
@@ -287,7 +345,7 @@ def _kept(encoder: _Chain, rows: int, blocks: int) -> torch.Tensor:
     return kept
 
 
-def _residual(block: Any, kept: torch.Tensor, rows: int) -> None:
+def _residual(block: Any, kept: torch.Tensor, rows: int, progress: Progress) -> None:
     """A `ResnetBlock`, in place; one more map of the same size is needed for it."""
     dtype = next(block.parameters()).dtype
     height = kept.shape[2]
@@ -295,13 +353,13 @@ def _residual(block: Any, kept: torch.Tensor, rows: int) -> None:
     second_layer = _Layer([block.pad, block.conv2, block.norm2])
     inner = torch.empty_like(kept)
     chain = _Chain([first_layer], lambda first, last: kept[:, :, first:last].to(dtype), height)
-    for first, last in strips(height, rows):
+    for first, last in progress(strips(height, rows)):
         strip = chain.rows(first, last, raw=True)
         if first_layer.normalizes:
             first_layer.moments.add(strip)
         inner[:, :, first:last] = strip
     above = inner[:, :, :0]  # rows that the second convolution has overwritten and still needs
-    for first, last in strips(height, rows):
+    for first, last in progress(strips(height, rows)):
         low, high = second_layer.needs((first, last), height)
         fresh = inner[:, :, first:high].clone()
         seen = torch.cat([above[:, :, above.shape[2] - (first - low) :], fresh], dim=2) if low < first else fresh
@@ -310,6 +368,6 @@ def _residual(block: Any, kept: torch.Tensor, rows: int) -> None:
         if second_layer.normalizes:
             second_layer.moments.add(strip)
         inner[:, :, first:last] = strip
-    for first, last in strips(height, rows):
+    for first, last in progress(strips(height, rows)):
         total = kept[:, :, first:last].to(dtype) + second_layer.finish(inner[:, :, first:last].to(dtype))
         kept[:, :, first:last] = block.activation(total) if block.activation_after_add else total

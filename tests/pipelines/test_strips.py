@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cyclegan_hf import (
     AffineResidualGenerator,
@@ -13,6 +14,8 @@ from cyclegan_hf import (
     LocalAffineGenerator,
     ResnetGenerator,
 )
+from cyclegan_hf.hardware import available_memory
+from cyclegan_hf.pipelines import pipeline_cyclegan
 from cyclegan_hf.pipelines.strips import fits, strips, takes_strips, translate_in_strips
 from tests.testing_utils import noise
 
@@ -106,3 +109,24 @@ def test_other_generators_go_through_whole() -> None:
 
 def test_strips_cover_every_row_once() -> None:
     assert list(strips(7, 3)) == [(0, 3), (3, 6), (6, 7)]
+
+
+@pytest.mark.parametrize("norm_type", ["instance", "pixel"])
+def test_each_piece_is_told_and_the_last_one_is_the_last(norm_type: str) -> None:
+    told: list[tuple[int, int]] = []
+    generator = ResnetGenerator(block_out_channels=(4, 8), num_res_blocks=2, norm_type=norm_type).eval()
+    translate_in_strips(generator, torch.zeros(1, 3, 96, 64), rows=16, on_piece=lambda *piece: told.append(piece))
+    total = told[0][1]
+    assert total > 6 * 3
+    assert told == [(done, total) for done in range(1, total + 1)]
+
+
+def test_a_picture_that_no_memory_holds_is_refused_with_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = CycleGANPipeline(ResnetGenerator(block_out_channels=(4, 8), num_res_blocks=1))
+    pipeline.memory_budget = 1
+    monkeypatch.setattr(pipeline_cyclegan, "available_memory", lambda: 1_000_000)
+    with pytest.raises(ValueError, match=r"0\.1 GB of memory.*--size"):
+        pipeline(Image.new("RGB", (200, 100)))
+    monkeypatch.setattr(pipeline_cyclegan, "available_memory", lambda: None)
+    assert pipeline(Image.new("RGB", (200, 100))).images[0].size == (200, 100)
+    assert available_memory() is None or available_memory() > 10_000_000

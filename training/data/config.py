@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from cyclegan_hf.image_depth import InputRange, check_input_range
 from training.data.notation import Written
 from training.limits import check_least
 
@@ -72,6 +73,10 @@ class DataConfig:
     """`rembg` (U²-Net), OpenCV's `grabcut`, or `auto`: rembg where its weights are there, else grabcut."""
     normalization: Literal["half", "dataset"] = "half"
     """`half` is [-1, 1]; `dataset` takes each domain's and channel's mean and deviation over the training pictures."""
+    input_range: str | list[float] | None = None
+    """Values of 16-bit, 32-bit and floating point images that become black and white: two numbers, such as `0 4095`
+    for 12 bits, or `auto` for each image's own smallest and largest; unset, all that the type holds. The model keeps
+    it."""
     image_size: int = 256
     """Height and width of the training crops, in pixels."""
     image_size_b: int | None = None
@@ -104,6 +109,7 @@ class DataConfig:
     """Share of a domain's pictures that may be unreadable before the run stops; one always may."""
 
     def __post_init__(self) -> None:
+        check_input_range(self.input_range, "data.input_range")
         check_least(self, "data.", {"image_size": 1, "image_size_b": 1, "limit": 1, "pairing_cap": 1})
         check_least(self, "data.", {"shuffle_buffer": 1, "stream_samples": 1})
         check_least(
@@ -134,6 +140,11 @@ class DataConfig:
                 )
             if high > MAX_SIDE:
                 raise ValueError(f"`data.load_size{end}` must be at most {MAX_SIDE}, got {high}.")
+
+    @property
+    def values(self) -> InputRange:
+        """`input_range` as it is read."""
+        return check_input_range(self.input_range, "data.input_range")
 
     @property
     def buffer(self) -> int:

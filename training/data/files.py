@@ -2,13 +2,17 @@
 
 import codecs
 import glob
+import logging
 import os
 from pathlib import Path
 
-from cyclegan_hf.picture_files import READABLE, visible_files
+from cyclegan_hf.image_formats import left_out_text, readable_extensions
+from cyclegan_hf.picture_files import require_regular_file, split_by_extension, visible_files
 from cyclegan_hf.table_access import is_below, read_regular_file, real_folders, shown
 from training.data.notation import KINDS, OUTSIDE_FLAG, SourceSpec
 
+
+logger = logging.getLogger(__name__)
 
 SHARDS = frozenset(KINDS)
 """What makes a folder without pictures a data set."""
@@ -47,10 +51,10 @@ def is_data_set(spec: SourceSpec, folder: Path) -> bool:
     """Whether a folder is read by `datasets`: it holds tables or shards and no picture, or rows are asked for."""
     if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():  # of save_to_disk
         return True
-    suffixes: set[str] = set()
+    readable, suffixes = readable_extensions(), set[str]()
     for path in visible_files(folder):  # a million of them: no longer than it takes to know
         suffixes.add(path.suffix.lower())
-        if suffixes & READABLE:
+        if suffixes & readable:
             return spec.is_table
     return bool(suffixes & SHARDS)
 
@@ -70,11 +74,14 @@ def list_pictures(folder: str | Path, key: str) -> list[Path]:
         raise ValueError(f"`{key}` must be a folder of pictures; {folder} does not exist.")
     if not root.is_dir():
         raise ValueError(f"`{key}` must be a folder of pictures; {folder} is a file.")
-    files = list(visible_files(root))
-    pictures = sorted(path for path in files if path.suffix.lower() in READABLE)
+    pictures, others = split_by_extension(visible_files(root))
+    text = left_out_text(others)
     if not pictures:
-        raise ValueError(f"`{key}` must be a folder of pictures; {folder} holds none (other files: {len(files)}).")
-    return pictures
+        held = f" ({text})" if text else ""
+        raise ValueError(f"`{key}` must be a folder of pictures; {folder} holds none{held}.")
+    if text:
+        logger.info("`%s` %s: %s", key, folder, text)
+    return sorted(pictures)
 
 
 def matches(pattern: str) -> list[Path]:
@@ -93,12 +100,13 @@ def fixed_folder(place: str) -> Path:
 
 def _matches(spec: SourceSpec) -> tuple[list[Path], Path] | None:
     found = matches(spec.place)
-    pictures = [path for path in found if path.suffix.lower() in READABLE]
-    shards = [path for path in found if path.suffix.lower() in KINDS]
-    if shards and not pictures:
+    pictures, others = split_by_extension(found)
+    if not pictures and any(path.suffix.lower() in KINDS for path in others):
         return None
     if not pictures:
         raise ValueError(f"`{spec.key}` {spec.place}: no picture and no shard has a name like this.")
+    if others:
+        logger.info("`%s` %s: %s", spec.key, spec.place, left_out_text(others))
     return pictures, fixed_folder(spec.place)
 
 
@@ -115,7 +123,7 @@ def _listed(spec: SourceSpec, path: Path) -> tuple[list[Path], Path]:
             f"`{spec.key}` {spec.place}: {len(outside)} of {len(files)} files are outside of the list's folder, the "
             f"first is {shown(str(outside[0]))}; `{OUTSIDE_FLAG}` opens them."
         )
-    missing = [file for file in files if not os.path.isfile(file)]
+    missing = [file for file in files if not os.path.exists(file)]
     if missing:
         raise ValueError(
             f"`{spec.key}` {spec.place}: {len(missing)} of {len(files)} files are missing, the first is "
@@ -123,6 +131,11 @@ def _listed(spec: SourceSpec, path: Path) -> tuple[list[Path], Path]:
         )
     if not files:
         raise ValueError(f"`{spec.key}` {spec.place}: the list names no file.")
+    for file in files:
+        try:
+            require_regular_file(file, "a picture")
+        except ValueError as error:
+            raise spec.refuse(f"{error}.") from None
     return sorted(dict.fromkeys(files)), path.parent
 
 

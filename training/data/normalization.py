@@ -68,7 +68,7 @@ def dataset_statistics(pictures: Pictures, config: DataConfig, num_channels: tup
 def _moments(picture: Picture, processor: ImageProcessor, config: DataConfig, domain: int) -> np.ndarray | None:
     """Mean and mean square of each channel, `(2, channels)`; none where the picture cannot be read."""
     try:
-        values = processor.to_array(plain(open_picture(picture), config, domain)).astype(np.float64)
+        values = processor.to_array(plain(open_picture(picture, config.values), config, domain)).astype(np.float64)
     except ValueError:
         return None
     return np.stack([values.mean(axis=(1, 2)), (values**2).mean(axis=(1, 2))])

@@ -148,4 +148,4 @@ def _read(text: str, key: str) -> SourceSpec:
         raise ValueError(
             f"`{key}` {place}: `token=` must be the name of an environment variable, not the token itself."
         )
-    return SourceSpec(key=key, text=text, place=place, unique=unique, weight=weight, **options)
+    return SourceSpec(key=key, text=text, place=place, unique=unique, weight=weight, **options)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """One picture of a source, whatever it is kept in: a file, a row of a memory-mapped table, bytes from a stream."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,13 @@ import numpy as np
 from PIL import Image
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.image_depth import InputRange
 from cyclegan_hf.image_io import open_image
 from cyclegan_hf.table_access import TableAccess, shown
+
+
+# Pillow refuses twice as many pixels as it warns of; what it only warns of is read like any other image.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class Encoded(NamedTuple):
@@ -143,16 +149,20 @@ def encoded(cell: Any, name: str, access: TableAccess | None = None, secret: str
     return Encoded(name, cell["bytes"], path, access, secret)
 
 
-def open_picture(picture: Picture) -> Image.Image:
+def open_picture(picture: Picture, input_range: InputRange = None) -> Image.Image:
     """The picture as `cyclegan_hf.image_io.open_image` opens it.
+
+    Args:
+        picture: The picture.
+        input_range: Of values of more than 8 bits, what becomes black and white.
 
     Raises:
         ValueError: If it cannot be read; the message is one line and names it.
     """
     if isinstance(picture, Path):
-        return open_image(picture)
+        return open_image(picture, input_range=input_range)
     try:
-        return open_image(picture.content())
+        return open_image(picture.content(), input_range=input_range)
     except ValueError as error:
         raise ValueError(f"{picture}: {one_line(error)}") from None
 

@@ -63,7 +63,7 @@ class DealtDataset(Dataset[Example]):
     def __getitem__(self, dealt: Dealt) -> Example:
         tag = Tag(dealt.drawn, dealt.group, dealt.after, "", None)
         try:
-            image = open_picture(dealt.picture)
+            image = open_picture(dealt.picture, self.config.values)
         except ValueError as error:
             return None, tag._replace(name=str(dealt.picture), fault=str(error))
         rng = np.random.default_rng([self.seed, self.domain, *dealt.key])

@@ -103,7 +103,9 @@ def without_backgrounds(sources: Sources, config: DataConfig) -> Sources:
                     f"`data.remove_background_{key}` needs files of pictures, and `data.{key}` is a data set."
                 )
             files = list(dict.fromkeys(path for split in splits.values() for path in split[key]))
-            clean = dict(zip(files, remove_backgrounds(files, config.background_method), strict=True))
+            clean = dict(
+                zip(files, remove_backgrounds(files, config.background_method, input_range=config.values), strict=True)
+            )
             for split in splits.values():
                 split[key] = [clean[path] for path in split[key]]
     return replace(sources, train=splits["train"], validation=splits["validation"], test=splits["test"])

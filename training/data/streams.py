@@ -67,7 +67,7 @@ class DomainDataset(Dataset[Example]):
             index = (key.index + offset) % len(self.pictures)
             picture = self.pictures[index]
             try:
-                image = open_picture(picture)
+                image = open_picture(picture, self.config.values)
             except ValueError as error:
                 bad[str(picture)] = str(error)
                 continue
