@@ -41,10 +41,11 @@ except ImportError as error:
     sys.exit(f"app.py: {error}; the page needs the extra `space`: pip install 'cyclegan_hf[space]'")
 
 from checkpoints import Checkpoint, title_case
-from example_results import COMPUTED, EXAMPLES, ExampleResults
+from example_results import COMPUTED, ExampleResults
 from kept_files import remove_leftovers, sweep
 from PIL import Image
 from shelf import Shelf
+from shipped_examples import EXAMPLES
 from tabs.about import about_tab
 from tabs.batch import batch_tab
 from tabs.models import model_choices, models_tab

@@ -1,86 +1,26 @@
-"""The pictures that come with the page, and their translations.
+"""The translations of the pictures that come with the page, by whatever models the page has.
 
-`examples/<domain>/*.jpg` are the pictures. `examples/results/` has their translations by the bundled weights, which
-`examples/make_results.py` writes. For other weights the page computes them when it starts. All of this is data: other
-pictures need no other code.
+Those by the bundled weights are files beside the pictures. Others are computed when the page starts.
 """
 
 import hashlib
-import json
-import logging
 import tempfile
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from checkpoints import Checkpoint
 from PIL import Image
-from settings import FILES, HERE
+from settings import FILES
+from shipped_examples import Example, examples_of, save_result, shipped_result, small
 
 
-logger = logging.getLogger(__name__)
-
-EXAMPLES = HERE / "examples"
-MANIFEST = "results.json"
-WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
-THUMBNAIL = (240, 180)
 COMPUTED = Path(tempfile.mkdtemp(prefix="examples-", dir=FILES.name))  # goes with the page
 
 
-@dataclass(frozen=True)
-class Example:
-    """A picture that comes with the page.
-
-    Attributes:
-        path: its file.
-        direction: in which it is translated.
-    """
-
-    path: Path
-    direction: str
-
-    @property
-    def key(self) -> str:
-        return f"{self.path.parent.name}/{self.path.stem}"
-
-
-def examples_of(checkpoint: Checkpoint, folder: Path = EXAMPLES) -> list[Example]:
+def examples_for(checkpoint: Checkpoint) -> list[Example]:
     """Return the pictures of a model's domains; the first one opens the page."""
-    found = [
-        Example(path, direction)
-        for direction, (source, _) in checkpoint.domains.items()
-        for path in sorted((folder / source).glob("*.jpg"))
-    ]
-    opening = manifest(folder).get("opening")
-    return sorted(found, key=lambda example: example.key != opening)
-
-
-def manifest(folder: Path = EXAMPLES) -> dict[str, Any]:
-    """Return what `results/` was made from: `opening`, and the digests of `weights` and `pictures`."""
-    path = folder / MANIFEST
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def weights_digests(folder: Path) -> dict[str, str]:
-    """Return the digests of a pipeline's weight files, by the names of the generators."""
-    return {path.parent.name: digest(path) for path in sorted(folder.glob(f"generator_*/{WEIGHTS_NAME}"))}
-
-
-def shipped_result(example: Example, weights: Path, folder: Path = EXAMPLES) -> Path | None:
-    """Return the translation of an example that was made with just these weights; `None` if there is none."""
-    made = manifest(folder)
-    result = folder / "results" / f"{example.key}.jpg"
-    current = (
-        made.get("weights") == weights_digests(weights)
-        and made.get("pictures", {}).get(example.key) == digest(example.path)
-        and result.is_file()
-    )
-    return result if current else None
+    return examples_of({direction: source for direction, (source, _) in checkpoint.domains.items()})
 
 
 class ExampleResults:
@@ -122,7 +62,7 @@ class ExampleResults:
 
     def compute_all(self, checkpoint: Checkpoint) -> None:
         """Compute what is missing, while the first visitors still look at the page."""
-        for example in examples_of(checkpoint):
+        for example in examples_for(checkpoint):
             self.result(checkpoint, example)
 
     def thumbnail(self, checkpoint: Checkpoint, example: Example) -> Path:
@@ -135,21 +75,3 @@ class ExampleResults:
             path.parent.mkdir(parents=True, exist_ok=True)
             small(example.path, result).save(path, quality=85)
         return path
-
-
-def save_result(translation: Image.Image, path: Path) -> None:
-    """Write an example's translation as the page shows it."""
-    translation.convert("RGB").save(path, quality=90, subsampling=0)
-
-
-def small(before: Path, after: Path | None) -> Image.Image:
-    """Return a thumbnail, split down the middle where there are two pictures."""
-    with Image.open(before) as picture:
-        whole = picture.convert("RGB").resize(THUMBNAIL)
-    if after is not None:
-        width, height = THUMBNAIL
-        with Image.open(after) as picture:
-            right = picture.convert("RGB").resize(THUMBNAIL).crop((width // 2, 0, width, height))
-        whole.paste(right, (width // 2, 0))
-        whole.paste("white", (width // 2 - 1, 0, width // 2 + 1, height))
-    return whole

@@ -14,11 +14,10 @@ from pathlib import Path
 
 
 SPACE = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(SPACE)]
+sys.path[:0] = [str(SPACE), str(SPACE.parent)]
 
-import example_results as results  # noqa: E402
+import shipped_examples as results  # noqa: E402
 from PIL import Image  # noqa: E402
-from settings import HERE  # noqa: E402, F401  # makes the library importable
 
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER  # noqa: E402

@@ -6,11 +6,12 @@ from typing import Any
 
 import gradio as gr
 from checkpoints import Checkpoint, title_case
-from example_results import Example, ExampleResults, examples_of
+from example_results import ExampleResults, examples_for
 from photo_job import PhotoStep, UnreadablePhoto, translate_photo
 from progress import Clock, Jobs, plain_status, status
 from settings import LONG_SIDES
 from shelf import Shelf
+from shipped_examples import Example
 from theme import SCROLL_TO_RESULT
 from uploads import (
     Refusal,
@@ -53,7 +54,7 @@ def photo_tab(shelf: Shelf, model: gr.Dropdown, results: ExampleResults, page: g
         page: whose first sight the tab is.
     """
     first = shelf.first
-    examples = examples_of(first)
+    examples = examples_for(first)
     opening = (examples[0], results.ready(first, examples[0])) if examples else None
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=300):
@@ -235,7 +236,7 @@ def photo_tab(shelf: Shelf, model: gr.Dropdown, results: ExampleResults, page: g
 
     def follow(model: str) -> list[Any]:
         checkpoint = shelf.find(model)
-        fits = bool(examples) and [e.key for e in examples_of(checkpoint)] == [e.key for e in examples]
+        fits = bool(examples) and [e.key for e in examples_for(checkpoint)] == [e.key for e in examples]
         return [
             direction_choice(checkpoint),
             gr.CheckboxGroup(extras_of(checkpoint), value=[]),

@@ -47,9 +47,7 @@ def test_what_the_owner_did_not_list_is_refused(shelf: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../one", "/etc/passwd", "a/b/c", "", "a" * 300, "a/..b"])
-def test_a_free_field_takes_ids_and_no_folders(
-    shelf: Any, name: str
-) -> None:
+def test_a_free_field_takes_ids_and_no_folders(shelf: Any, name: str) -> None:
     shelf.any_model = True
     with pytest.raises(page_module("uploads").Refusal, match="such as user/name"):
         shelf.find(name) if name else shelf._admit(name)
@@ -60,7 +58,9 @@ def test_a_free_field_does_not_tell_which_folders_there_are(
 ) -> None:
     save(tmp_path / "tester/there")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(siblings=[], sha="0" * 40))
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(siblings=[], sha="0" * 40)
+    )
     shelf.any_model = True
     answers = []
     for name in ("tester/there", "tester/gone"):
