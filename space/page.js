@@ -83,6 +83,11 @@
     next.focus();
   }, true);
 
+  const PICTURES = {
+    grid: "Pictures, their translations, and the way back",
+    cycle: "The way back",
+    difference: "Where it changed",
+  };
   const names = () => {
     for (const status of document.querySelectorAll("#info, #clip-info, #batch-progress")) status.ariaLive = "polite";
     for (const group of document.querySelectorAll("fieldset:not([aria-label])")) {
@@ -93,7 +98,15 @@
       const name = example.querySelector("img")?.src.match(/([^/]+)\.\w+$/)?.[1];
       if (name) example.ariaLabel = `Example: ${name}`;
     }
-    for (const picture of document.querySelectorAll("#examples img:not([alt]), #examples img[alt='']")) picture.alt = "";
+    // Gradio's own: a name that says other words than can be read, a name where none may be, a button without one.
+    for (const button of document.querySelectorAll("button.upload-container[aria-label]")) button.ariaLabel = null;
+    for (const empty of document.querySelectorAll("div[aria-label='Empty value']:not([role])")) empty.role = "img";
+    for (const [id, name] of Object.entries(PICTURES)) {
+      const picture = document.querySelector(`#${id} img`);
+      if (picture && picture.alt !== name) picture.alt = name;
+      const button = picture?.closest("button");
+      if (button && !button.ariaLabel) button.ariaLabel = `${name}: enlarge`;
+    }
   };
 
   // A browser that refuses a camera or the clipboard tells the page, and Gradio keeps it to itself.

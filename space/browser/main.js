@@ -181,6 +181,7 @@ async function choose(file) {
   if (!file) return;
   const turn = ++state.turn;
   stop();
+  say("Opening the photo …");
   try {
     const bitmap = await open(file);
     if (turn !== state.turn) return bitmap.close(); // a later photo was faster
