@@ -1,5 +1,6 @@
 """One photo from its upload to its translation, step by step."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from uploads import (
     pixels_of,
     read_header,
 )
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,5 +100,8 @@ def translate_photo(
                     yield PhotoStep(step.done, step.total, before=photo, results=tuple(step.results))
                 else:
                     yield PhotoStep(step.done, step.total, step.ahead)
+    except GeneratorExit:
+        logger.info("gave up a photo: its visitor left, or stopped it")
+        raise
     finally:
         _open_now.discard(here)

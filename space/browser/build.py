@@ -239,7 +239,9 @@ def _installed(scratch: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise ValueError("building the page needs npm, which comes with Node.js; it is not on the PATH")
-    ended = subprocess.run([npm, "ci", "--omit=dev", "--silent"], cwd=scratch, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [npm, "ci", "--omit=dev", "--silent"], cwd=scratch, capture_output=True, text=True, check=False
+    )
     if ended.returncode:
         raise ValueError(f"`npm ci` failed: {one_line(ended.stderr.strip() or ended.stdout.strip())}")
     return scratch / "node_modules" / "onnxruntime-web"

@@ -2,15 +2,19 @@
 
 import io
 import re
+import time
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline
-from tests.space.test_page import assert_same_picture, wait_until_enabled
+from tests.chromium import PATIENCE
+from tests.space.conftest import serve
+from tests.space.test_page import assert_same_picture, upload, wait_until_enabled
 from tests.space.test_pictures import saved
 from tests.space.test_tabs import file, open_tab, zipped
 from tests.testing_utils import make_picture
@@ -136,3 +140,38 @@ def test_a_batch_shows_before_and_after(visit: Callable[..., Any]) -> None:
     page.locator("#translate-all").click()
     page.locator("#gallery img").first.wait_for()
     page.wait_for_function("document.querySelector('#gallery img').naturalWidth > 2 * 64")
+
+
+@pytest.mark.slow  # a page of its own
+def test_a_closed_tab_and_a_stop_give_up_a_large_photo(
+    browser: Any, light_pipeline: CycleGANPipeline, tmp_path: Path
+) -> None:
+    light_pipeline.save_pretrained(tmp_path / "model")
+    small = {"WHOLE_BYTES": 30_000_000, "PIECE_BYTES": 30_000_000}
+    with serve(tmp_path / "model", tmp_path, small) as url:
+
+        def given_up() -> int:
+            return (tmp_path / "page.log").read_text().count("gave up a photo")
+
+        for number, leave in enumerate(("close", "stop"), 1):
+            page = browser.new_page()
+            page.set_default_timeout(PATIENCE * 1000)
+            page.goto(url)
+            page.get_by_role("button", name="Options").click()
+            page.locator("#long-side").get_by_text("Original").click()
+            upload(page, saved(make_picture("A", 1, (4000, 3000)), format="JPEG"), "large.jpeg")
+            page.locator("#info", has_text=re.compile(r"[1-9]\d* of \d+ pieces")).wait_for()
+            assert given_up() == number - 1
+            if leave == "close":
+                page.close()
+            else:
+                page.locator("#stop-photo").click()
+                page.locator("#info", has_text="Stopped.").wait_for()
+            deadline = time.monotonic() + PATIENCE
+            while given_up() < number:
+                assert time.monotonic() < deadline, leave
+                time.sleep(0.2)
+            if leave == "stop":
+                page.wait_for_timeout(2000)  # its last words would come by now
+                assert page.locator("#info").inner_text() == "Stopped."
+                page.close()
