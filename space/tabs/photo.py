@@ -146,13 +146,14 @@ def photo_tab(shelf: Shelf, model: gr.Dropdown, results: ExampleResults, page: g
         job: int,
         request: gr.Request,
     ) -> Iterator[dict[Any, Any]]:
-        clock, checkpoint = Clock(), shelf.find(model)
+        clock, steps = Clock(), None
         idle = {button: gr.update(value="Translate", interactive=upload is not None), stop: gr.update(visible=False)}
         if upload is None:
             yield idle
             return
-        steps = translate_photo(shelf, uploaded_file(upload), direction, long_side, model, cycle="cycle" in extras)
         try:
+            checkpoint, source = shelf.find(model), uploaded_file(upload)
+            steps = translate_photo(shelf, source, direction, long_side, model, cycle="cycle" in extras)
             for step in steps:
                 if not jobs.is_latest(request.session_hash, job):
                     yield {info: gr.skip()}  # Gradio repeats a job's last words when it ends
@@ -167,7 +168,8 @@ def photo_tab(shelf: Shelf, model: gr.Dropdown, results: ExampleResults, page: g
                 yield idle | another | {info: plain_status(told(refusal))}
             return
         finally:
-            steps.close()  # frees the memory now
+            if steps is not None:
+                steps.close()  # frees the memory now
         pair, facts, path, more = shown
         yield idle | {
             slider: gr.update(value=pair, slider_position=MIDDLE[job % 2]),

@@ -63,7 +63,7 @@ def test_a_chosen_size_is_the_longest_side(open_site: Callable[..., Any]) -> Non
 @pytest.mark.parametrize(
     ("content", "name", "kind", "words"),
     [
-        (b"GIF89a but no more", "broken.gif", "image/gif", "This file cannot be opened as a picture."),
+        (b"GIF89a\x40\0\x40\0 but no more", "broken.gif", "image/gif", "This file cannot be opened as a picture."),
         (
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",
             "drawing.svg",
@@ -97,6 +97,7 @@ def test_on_a_phone_and_by_keyboard_alone(open_site: Callable[..., Any]) -> None
     page.keyboard.press("ArrowRight")
     name, _ = translated(page)
     assert name == "meadow-summer.png"
+    page.locator("#directions input:checked").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "translate"
     page.locator("#slider").focus()
