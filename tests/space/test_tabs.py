@@ -94,7 +94,9 @@ def test_a_clip_can_be_stopped(visit: Callable[..., Any], tmp_path: Path) -> Non
     page.locator("#clip-long-side").get_by_text("512").click()
     wait_until_enabled(page.locator("#translate-clip"))
     page.locator("#translate-clip").click()
-    page.locator("#clip-info", has_text=re.compile(r"^\s*\d+ of 230 frames · about \d+ s left\s*$")).wait_for()
+    page.locator(
+        "#clip-info", has_text=re.compile(r"^\s*\d+ of 230 frames · about \d+ (s|minutes) left\s*$")
+    ).wait_for()
     page.locator("#stop-clip").click()
     page.locator("#clip-info", has_text="Stopped.").wait_for()
     page.wait_for_timeout(3000)  # the job's last words would come by now
