@@ -11,8 +11,10 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from pathlib import Path
+from typing import Any
 
 from settings import (
     KEEP_SECONDS,
@@ -40,41 +42,70 @@ except ImportError as error:
 
     sys.exit(f"app.py: {error}; the page needs the extra `space`: {install_command('space')}")
 
-from about_tab import about_tab
-from batch_tab import batch_tab
+from checkpoints import Checkpoint, title_case
+from example_results import COMPUTED, ExampleResults
 from kept_files import remove_leftovers, sweep
-from models_tab import models_tab
-from photo_tab import photo_tab
 from PIL import Image
 from shelf import Shelf
-from theme import ACCESSIBILITY, CSS, THEME
-from video_tab import video_tab
+from shipped_examples import EXAMPLES
+from tabs.about import about_tab
+from tabs.batch import batch_tab
+from tabs.models import model_choices, models_tab
+from tabs.photo import photo_tab
+from tabs.video import video_tab
+from theme import CSS, SCRIPT, THEME
+from uploads import Refusal, escaped
 
 
-def build_page(shelf: Shelf) -> gr.Blocks:
+logger = logging.getLogger(__name__)
+
+MAX_THREADS = 160  # each photo that waits holds one
+
+
+class Page(gr.Blocks):
+    """A page whose log holds no traceback for what a visitor sent, and whose answers never show one."""
+
+    async def process_api(self, *arguments: Any, **settings: Any) -> Any:
+        """Answer one call; a malformed one is refused in one line."""
+        try:
+            return await super().process_api(*arguments, **settings)
+        except gr.Error:
+            raise
+        except Exception as error:
+            logger.warning("refused a call: %s", where(error))
+            raise Refusal(
+                "This call could not be understood: see the API page for what each endpoint takes."
+            ) from None
+
+
+def where(error: Exception) -> str:
+    """Return an exception's type and place, without its message: that may name a visitor's files."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
+
+
+def build_page(shelf: Shelf, results: ExampleResults) -> gr.Blocks:
     """Builds the page around its models."""
     first = shelf.first
-    both = len(first.domains) == 2
-    title = first.title if len(shelf.checkpoints) == 1 else "One picture, another world"
-    with gr.Blocks(title=f"{title} · CycleGAN") as page:
-        gr.Markdown(
-            f"# {title}\nA CycleGAN turns pictures of one kind into the other{' and back' if both else ''}. It "
-            "learned from two collections of them, without a single example of what a translation should look like."
-        )
+    several = len(shelf.checkpoints) > 1
+    headline = "See your photo in another world" if several else first.headline
+    with Page(title=f"{headline} · CycleGAN") as page:
+        gr.Markdown(f"# {escaped(headline)}\n{introduction(first, several)}", elem_id="headline")
         model = gr.Dropdown(
-            list(shelf.checkpoints),
+            model_choices(shelf.checkpoints),
             value=first.name,
             label="Model",
-            visible=len(shelf.checkpoints) > 1 or shelf.any_model,
+            visible=several or shelf.any_model,
             elem_id="model",
         )
         with gr.Tab("Photo"):
-            photo_tab(shelf, model)
+            photo_tab(shelf, model, results, page)
         with gr.Tab("Batch"):
             batch_tab(shelf, model)
         with gr.Tab("Video"):
             video_tab(shelf, model)
-        with gr.Tab("Model" if len(shelf.checkpoints) == 1 else "Models"):
+        with gr.Tab("Models" if several else "Model"):
             models_tab(shelf, model)
         with gr.Tab("About"):
             about_tab()
@@ -82,10 +113,20 @@ def build_page(shelf: Shelf) -> gr.Blocks:
     return page
 
 
-def warm_up(shelf: Shelf) -> None:
-    """Loads the first model while the first visitor still looks for a photo."""
+def introduction(first: Checkpoint, several: bool) -> str:
+    """Return the line below the headline."""
+    if several:
+        return "Choose what to translate, then a photo. Each model learned from two collections of pictures."
+    source, target = (escaped(title_case(name).lower()) for name in next(iter(first.domains.values())))
+    ways = f"{source} to {target}, or back" if len(first.domains) == 2 else f"{source} to {target}"
+    return f"A CycleGAN takes any photo from {ways}. It learned from photos of either kind, without a single pair."
+
+
+def warm_up(shelf: Shelf, results: ExampleResults) -> None:
+    """Loads the first model, and translates the examples, while the first visitor still looks for a photo."""
     first = shelf.first
     shelf.translate(first, [Image.new("RGB", (64, 64))], next(iter(first.domains)))
+    results.compute_all(first)
 
 
 def keep_sweeping(page: gr.Blocks) -> None:
@@ -107,11 +148,14 @@ def main() -> None:
         shelf = Shelf(owners_models(), any_model=any_model(), budget=MODEL_BYTES)
     except ValueError as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
-    page = build_page(shelf)
+    results = ExampleResults(shelf)
+    page = build_page(shelf, results)
     page.queue(max_size=50).launch(
         theme=THEME,
         css=CSS,
-        js=ACCESSIBILITY,
+        js=SCRIPT,
+        allowed_paths=[str(EXAMPLES), str(COMPUTED)],
+        max_threads=MAX_THREADS,
         max_file_size=f"{MAX_UPLOAD_MB}mb",
         show_error=False,
         ssr_mode=False,
@@ -121,7 +165,7 @@ def main() -> None:
         prevent_thread_lock=True,
     )
     threading.Thread(target=keep_sweeping, args=(page,), daemon=True).start()
-    threading.Thread(target=warm_up, args=(shelf,), daemon=True).start()  # torch's import would delay the page
+    threading.Thread(target=warm_up, args=(shelf, results), daemon=True).start()  # torch's import would delay the page
     page.block_thread()
 
 

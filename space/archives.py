@@ -37,6 +37,12 @@ class Member:
     content: Path | IO[bytes] | Refusal
 
 
+def is_zip(path: Path) -> bool:
+    """Tell whether a file is a zip file or was one: one that is cut off at its end still begins as one."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06") or zipfile.is_zipfile(path)
+
+
 def file_list(path: Path) -> list[zipfile.ZipInfo]:
     """A zip's files; folders and what systems add (`__MACOSX`) are left out.
 
@@ -49,8 +55,10 @@ def file_list(path: Path) -> list[zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir() and not is_hidden(entry.filename)]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        logger.info("refused a zip: %r", error)
+        logger.info("refused a zip: %s", type(error).__name__)
         raise Refusal("This zip file cannot be opened. It is damaged, or only a part of it arrived.") from None
+    if not entries:
+        raise Refusal("This zip file is empty.")
     if len(entries) > MAX_ZIP_ENTRIES:
         raise Refusal(f"This zip file holds {len(entries)} files. {MAX_ZIP_ENTRIES} are the most.")
     return entries
@@ -93,7 +101,7 @@ def read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> io.Byte
         with archive.open(entry) as file:
             content = file.read(most + 1)
     except Exception as error:  # damaged data raises anything
-        logger.info("refused a zip's file: %r", error)
+        logger.info("refused a zip's file: %s", type(error).__name__)
         return Refusal("It is damaged.")
     return Refusal("It is too large once unpacked.") if len(content) > most else io.BytesIO(content)
 

@@ -21,8 +21,11 @@ from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER, find_folder, is_hub
 GENERATORS = [name for name in cyclegan_hf.__all__ if name.endswith("Generator")]
 BYTES_A_VALUE = 4
 MAX_CARD = 30_000  # characters
+MAX_GRID = 5_000_000  # bytes
 MAX_VALUES = 200  # in the settings of a model's generators: a list may name a layer each
 MAPS_AT_ONCE = 6  # of the first layer's channels, in float32: what a network needs for a pixel (measured: 750 bytes)
+
+SEASONS = {"spring", "summer", "autumn", "winter"}
 
 _importing = threading.Lock()
 
@@ -95,6 +98,21 @@ class Checkpoint:
         return {key: " → ".join(map(title_case, pair)) for key, pair in self.domains.items()}
 
     @property
+    def headline(self) -> str:
+        """What the model does, in a visitor's words."""
+        source, target = (name.replace("_", " ") for name in next(iter(self.domains.values())))
+        if {source, target} <= SEASONS:
+            return f"See your {source} photo in {target}"
+        return f"Turn your photo from {source} to {target}"
+
+    @property
+    def weights_folder(self) -> Path | None:
+        """Where the weights lie on this machine; `None` for those of the Hub and converted ones."""
+        if self.source is None:
+            return PRETRAINED_FOLDER
+        return Path(self.source) if self.folder is None and Path(self.source).is_dir() else None
+
+    @property
     def title(self) -> str:
         return next(iter(self.labels.values())).replace("→", "↔" if len(self.domains) == 2 else "→")
 
@@ -118,12 +136,33 @@ class Checkpoint:
     @functools.cached_property
     def card(self) -> str:
         """The README beside the weights, of strangers too; empty where there is none."""
+        return self._text("README.md")
+
+    @functools.cached_property
+    def report(self) -> str:
+        """The report of the model's evaluation; empty where there is none."""
+        return self._text("report.md")
+
+    @functools.cached_property
+    def grid(self) -> Path | None:
+        """A picture of examples and their translations; only of models that the page's owner listed."""
+        path = self._file("grid.jpg") if self.revision is None else None
+        return path if path is not None and path.stat().st_size <= MAX_GRID else None
+
+    def _file(self, name: str) -> Path | None:
+        """A file beside the weights, if it is there."""
         with contextlib.suppress(ValueError, OSError):
             if self.source is not None and is_hub_id(self.source):
-                path = RepoFiles(self.source, revision=self.facts["commit"]).get("README.md")
+                path = RepoFiles(self.source, revision=self.facts["commit"]).get(name)
             else:
-                path = (PRETRAINED_FOLDER if self.source is None else Path(self.source)) / "README.md"
-            return path.read_text(encoding="utf-8")[:MAX_CARD]
+                path = (PRETRAINED_FOLDER if self.source is None else Path(self.source)) / name
+            return path if path.is_file() else None
+        return None
+
+    def _text(self, name: str) -> str:
+        with contextlib.suppress(ValueError, OSError):
+            if (path := self._file(name)) is not None:
+                return path.read_text(encoding="utf-8")[:MAX_CARD]
         return ""
 
     def skeletons(self) -> list[Any]:

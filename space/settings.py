@@ -1,5 +1,6 @@
 """What the page allows, and where its files are. To be imported before Gradio, which reads the environment."""
 
+import contextlib
 import os
 import re
 import sys
@@ -17,7 +18,13 @@ FILES = tempfile.TemporaryDirectory(prefix=PREFIX)
 UPLOADS = claim(Path(FILES.name).resolve())
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(UPLOADS))
 
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")  # Pillow knows more: EPS, say, starts Ghostscript
+FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"]  # Pillow knows more: EPS, say, starts Ghostscript
+SHOWN_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")  # by browsers
+with contextlib.suppress(ImportError):
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    FORMATS.append("HEIF")
 MAX_UPLOAD_MB = 100  # a zip file or a clip
 MAX_FILE_MB = 30  # a photo
 MAX_PIXELS = 64_000_000  # to open: 200 MB once decoded
@@ -26,9 +33,13 @@ MIN_SIDE = 32
 PREVIEW_SIDE = 2048
 SWEEP_SECONDS, KEEP_SECONDS = 600, 3000  # so that nothing is kept for longer than an hour
 LONG_SIDES = {"512": "512", "1024": "1024", "original": "Original"}
+MAX_LONG_SIDE = 8192  # programs may ask for any number of pixels up to this one
 
 PICTURE_BYTES = 3_000_000_000  # that a network may need for one picture
-PIECE_BYTES = 700_000_000  # and for a piece of one that goes through in pieces (the page peaked at 1.8 GB with 900)
+WHOLE_BYTES = 700_000_000  # above that a photo goes through in pieces, where the model allows it
+PIECE_BYTES = 320_000_000  # for one piece: others get their turn between two pieces, after a second or so
+BUDGET_BYTES = 450_000_000  # of all photos that are open at the same time
+MAX_WAITING = 100  # photos; then the page says that it is busy
 MODEL_BYTES = int(os.environ.get("CYCLEGAN_MODEL_MEMORY", "2000")) * 1_000_000  # of all loaded weights
 MAX_WEIGHTS = 500_000_000  # bytes of one model from the free field
 MAX_SETTINGS = 1_000_000  # and of each of its other files that are read

@@ -3,24 +3,24 @@
 Visitors name models by their names on the page. What a name stands for, a folder for one, they never learn.
 """
 
-import contextlib
 import importlib
 import importlib.util
 import logging
 import os
 import re
-import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from checkpoints import Checkpoint, import_library
-from example_pictures import example_digest
 from official import OFFICIAL_FILE
-from pieces import in_pieces
+from pieces import Pieces, WholePicture
 from PIL import Image
-from settings import MAX_SETTINGS, MAX_WEIGHTS, PHOTO_SECONDS, PIECE_BYTES
+from settings import MAX_SETTINGS, MAX_WEIGHTS, PHOTO_SECONDS, PIECE_BYTES, WHOLE_BYTES
+from turns import Ticket, Turns, waiting
 from uploads import Refusal
 
 from cyclegan_hf.saved_files import INDEX_NAME
@@ -31,6 +31,23 @@ logger = logging.getLogger(__name__)
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 GPU_SECONDS = 60  # of one call on ZeroGPU
 HUB_ID = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a picture's translation is.
+
+    Attributes:
+        done: pieces that are translated.
+        total: pieces of the picture.
+        ahead: requests that get their turn before this one; 0 while it is its turn.
+        results: at the end, the translation and, where asked for, that one translated back.
+    """
+
+    done: int
+    total: int
+    ahead: int = 0
+    results: list[Image.Image] = field(default_factory=list)
 
 
 class Shelf:
@@ -51,8 +68,7 @@ class Shelf:
         self.checkpoints: dict[str, Checkpoint] = {}
         self._visitors: OrderedDict[str, Checkpoint] = OrderedDict()
         self._loaded: OrderedDict[str, Any] = OrderedDict()
-        self._examples: dict[str, list[Image.Image]] = {}
-        self._lock = threading.Lock()
+        self._turns = Turns()
         self._compute = on_gpu(self._compute)  # type: ignore[method-assign]
         for source in sources:
             name = unused(display_name(source), self.checkpoints)
@@ -83,7 +99,7 @@ class Shelf:
 
     def _admit(self, name: str) -> Checkpoint:
         """Looks at a model of the Hub that a visitor named: never a folder here, and nothing that is too large."""
-        if not HUB_ID.fullmatch(name) or ".." in name or Path(name).exists():
+        if not HUB_ID.fullmatch(name) or ".." in name:
             raise Refusal("Name a model of the Hub, such as user/name.")
         from huggingface_hub import HfApi
 
@@ -99,31 +115,33 @@ class Shelf:
             weights = sum(size for file, size in files.items() if file.startswith("generator_"))
             if weights > MAX_WEIGHTS or max(settings, default=0) > MAX_SETTINGS:
                 raise Refusal(f"This model is too large. {MAX_WEIGHTS // 10**6} MB are the most.")
+            if Path(name).exists():  # the answer must not tell what folders there are here
+                raise FileExistsError("a folder of that name is in the way")
             checkpoint = Checkpoint.look_up(name, name, info.sha)
             checkpoint.check_sizes()
         except Refusal:
             raise
         except Exception as error:
-            logger.info("refused the model %s: %r", name, error)
+            logger.info("refused a model: %s", type(error).__name__)
             raise Refusal(f"There is no CycleGAN named {name} on the Hub, or it cannot be had now.") from None
         self._visitors[name] = checkpoint
         while len(self._visitors) > 50:
             self._visitors.popitem(last=False)
         return checkpoint
 
-    def translate(
-        self, checkpoint: Checkpoint, pictures: list[Image.Image], direction: str, *, cycle: bool = False
-    ) -> list[list[Image.Image]]:
-        """Translates pictures, one at a time, so that others get their turn between two.
+    def steps(
+        self, checkpoint: Checkpoint, picture: Image.Image, direction: str, *, cycle: bool = False
+    ) -> Iterator["Step"]:
+        """Translate a picture; yield while it waits and after each piece, so that a caller can show it, or stop.
 
         Args:
             checkpoint: the model.
-            pictures: of sizes that it takes here.
+            picture: of a size that it takes here.
             direction: `"a2b"` or `"b2a"`.
             cycle: also translate back.
 
-        Returns:
-            `list`: for each picture its translation and, where asked for, that one translated back.
+        Yields:
+            [`Step`]: the last one has the results.
 
         Raises:
             Refusal: the model has no such direction, failed, or took too long.
@@ -131,44 +149,86 @@ class Shelf:
         for wanted in [direction, direction[::-1]] if cycle else [direction]:
             if wanted not in checkpoint.domains:
                 raise Refusal(f"The direction must be one of {', '.join(checkpoint.domains)}.")
-        keys = [f"{checkpoint.name} {direction} {cycle} {digest}" for digest in map(example_digest, pictures)]
-        if all(key in self._examples for key in keys):
-            return [self._examples[key] for key in keys]
+        if checkpoint.reach[0] is None or picture.width * picture.height <= WHOLE_BYTES // checkpoint.bytes_per_pixel:
+            yield from self._pass(checkpoint, WholePicture(picture), direction, cycle)
+            return
+        # The way back sees twice as far, and its pieces would be margins for the most part: it goes by itself.
+        ways, found = [direction, direction[::-1]] if cycle else [direction], [picture]
+        for index, way in enumerate(ways):
+            for step in self._pass(checkpoint, self._pieces(checkpoint, found[-1]), way, cycle=False):
+                if step.results:
+                    found += step.results
+                else:
+                    yield replace(step, done=step.done + index * step.total, total=len(ways) * step.total)
+        yield Step(1, 1, results=found[1:])
+
+    def _pieces(self, checkpoint: Checkpoint, picture: Image.Image) -> Pieces:
+        radius, multiple = checkpoint.reach
+        assert radius is not None
+        return Pieces(picture, radius, multiple=multiple, most=PIECE_BYTES // checkpoint.bytes_per_pixel)
+
+    def _pass(
+        self, checkpoint: Checkpoint, pieces: Pieces | WholePicture, direction: str, cycle: bool
+    ) -> Iterator[Step]:
+        """Translate all pieces of a picture, each at its turn."""
+        total = len(pieces.boxes)
+        at_once = total if ZERO_GPU else 1  # a GPU that is lent takes all of them in one call
+        ticket, seconds = Ticket(long=total > 1), 0.0
+        for start in range(0, total, at_once):
+            self._turns.join(ticket)
+            try:
+                for _ in waiting(lambda timeout: ZERO_GPU or self._turns.take(ticket, timeout)):
+                    yield Step(start, total, ahead=self._turns.ahead(ticket))
+            finally:
+                self._turns.leave(ticket)
+            begin, boxes = time.monotonic(), pieces.boxes[start : start + at_once]
+            try:
+                found = self._try(checkpoint, [pieces.crop(box) for box in boxes], direction, cycle)
+            finally:
+                if not ZERO_GPU:
+                    self._turns.give_back()
+            for box, results in zip(boxes, found, strict=True):
+                pieces.paste(box, results)
+            seconds += time.monotonic() - begin
+            if start + at_once < total:
+                if seconds > PHOTO_SECONDS:
+                    raise Refusal(f"This takes longer than {PHOTO_SECONDS} seconds here. Choose a smaller size.")
+                yield Step(start + at_once, total)
+        yield Step(total, total, results=pieces.results())
+
+    def translate(
+        self, checkpoint: Checkpoint, pictures: list[Image.Image], direction: str, *, cycle: bool = False
+    ) -> list[list[Image.Image]]:
+        """Translate pictures, one at a time; see `steps`.
+
+        Returns:
+            `list`: for each picture its translation and, where asked for, that one translated back.
+        """
+        found = []
+        for picture in pictures:
+            *_, last = self.steps(checkpoint, picture, direction, cycle=cycle)
+            found.append(last.results)
+        return found
+
+    def _try(
+        self, checkpoint: Checkpoint, pictures: list[Image.Image], direction: str, cycle: bool
+    ) -> list[list[Image.Image]]:
         try:
-            with contextlib.nullcontext() if ZERO_GPU else self._lock:
-                results = self._compute(checkpoint, pictures, direction, cycle)
-        except Refusal:
-            raise
+            return self._compute(checkpoint, pictures, direction, cycle)
         except Exception as error:  # out of memory, above all: the log has it, the visitor gets advice
             logger.exception("%s %s failed on %s", checkpoint.name, direction, [photo.size for photo in pictures])
             hint = "" if isinstance(error, OSError | ValueError) else " A smaller size may work."
             raise Refusal(f"The translation failed.{hint}") from None
-        for key, result in zip(keys, results, strict=True):
-            if not key.endswith(" ") and checkpoint.name in self.checkpoints:
-                self._examples[key] = result
-        return results
 
     def _compute(
         self, checkpoint: Checkpoint, pictures: list[Image.Image], direction: str, cycle: bool
     ) -> list[list[Image.Image]]:
         """What needs the device; on ZeroGPU another process does it, to which the arguments are sent."""
         pipeline = self._pipeline(checkpoint)
-        deadline = time.monotonic() + PHOTO_SECONDS
-
-        def run(picture: Image.Image) -> list[Image.Image]:
-            if time.monotonic() > deadline:
-                raise Refusal(f"This takes longer than {PHOTO_SECONDS} seconds here. Choose a smaller size.")
-            output = pipeline(picture, direction=direction, return_cycle=cycle)
-            return [output.images[0], *(output.cycles or [])]
-
         results = []
         for picture in pictures:
-            most = PIECE_BYTES // checkpoint.bytes_per_pixel
-            if picture.width * picture.height <= most or (radius := checkpoint.reach[0]) is None:
-                results.append(run(picture))
-                continue
-            reach = radius * (2 if cycle else 1)
-            results.append(in_pieces(picture, run, reach, multiple=checkpoint.reach[1], most=most))
+            output = pipeline(picture, direction=direction, return_cycle=cycle)
+            results.append([output.images[0], *(output.cycles or [])])
         return results
 
     def _pipeline(self, checkpoint: Checkpoint) -> Any:

@@ -32,30 +32,14 @@ THEME = gr.themes.Soft(
     body_text_color_subdued_dark="*neutral_300",
 )
 
-CSS = """
-#examples > .gallery { display: grid; grid-template-columns: repeat(6, 1fr); }
-#examples .gallery-item > span { display: block; width: 100%; }
-#examples .container, #examples img { width: 100%; max-width: none; height: auto; max-height: none; }
-@media (max-width: 640px) { #examples > .gallery { grid-template-columns: repeat(3, 1fr); } }
-button[role=tab][aria-selected=true] { color: var(--primary-800) !important; }
-.dark button[role=tab][aria-selected=true] { color: var(--primary-300) !important; }
-#facts :is(table, thead, tbody, tr) { border: 0 !important; }
-table.facts { border-collapse: collapse; width: 100%; overflow-wrap: anywhere; }
-#facts table.facts :is(th, td) { text-align: left; padding: 0.35em 1em 0.35em 0; vertical-align: top;
-    border: 0; border-bottom: 1px solid var(--border-color-primary); font-weight: normal; }
-table.facts th { width: 12em; color: var(--body-text-color-subdued); }
-@media (max-width: 640px) { table.facts th { width: 8em; } }
-#card table { display: block; overflow-x: auto; }
-#card :is(th, td) { overflow-wrap: normal; word-break: normal; }
-#card td { min-width: 5em; }
-#card pre .token { color: inherit !important; }
-"""
+CSS = (HERE / "page.css").read_text(encoding="utf-8")
+SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
 
-# On a phone the result is below the controls, and gets its height with its pictures. (`scroll_to_output` does
-# nothing for an image slider.)
-SCROLL_TO_RESULT = """() => setTimeout(() => {
+# On a phone the result is above the controls. (`scroll_to_output` does nothing for an image slider.) The arguments go
+# on to the server as they came.
+SCROLL_TO_RESULT = """(...values) => {
     const result = document.querySelector("#result");
-    if (result.getBoundingClientRect().top > innerHeight / 3) result.scrollIntoView({behavior: "smooth"});
-}, 300)"""
-
-ACCESSIBILITY = (HERE / "accessibility.js").read_text(encoding="utf-8")
+    const { top, bottom } = result.getBoundingClientRect();
+    if (top < 0 || bottom > innerHeight + 40) result.scrollIntoView({ behavior: "smooth", block: "start" });
+    return values;
+}"""

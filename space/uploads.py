@@ -2,22 +2,39 @@
 
 import html
 import logging
+import math
 import re
-import threading
+import statistics
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import gradio as gr
-import numpy as np
-from PIL import Image, ImageChops, ImageOps
-from settings import FORMATS, LONG_SIDES, MAX_FILE_MB, MAX_PIXELS, MIN_SIDE, PREVIEW_SIDE, UPLOADS
+from PIL import Image, ImageChops, ImageOps, ImageStat
+from settings import (
+    BUDGET_BYTES,
+    FORMATS,
+    LONG_SIDES,
+    MAX_FILE_MB,
+    MAX_LONG_SIDE,
+    MAX_PIXELS,
+    MIN_SIDE,
+    PREVIEW_SIDE,
+    SHOWN_FORMATS,
+    UPLOADS,
+)
+from turns import MemoryBudget, waiting
 
 from cyclegan_hf.image_io import open_image
 
 
 logger = logging.getLogger(__name__)
-_decoding = threading.Lock()  # one large photo needs some hundred MB, whoever sends it
+
+memory = MemoryBudget(BUDGET_BYTES)
+DECODED_BYTES = 9  # for each pixel of a file: decoding holds up to three copies
+RESULT_BYTES = 12  # for each pixel of a result: the photo, its translation, the way back and what encoding needs
 
 
 class Refusal(gr.Error):
@@ -29,7 +46,7 @@ class Refusal(gr.Error):
 
 def told(refusal: Refusal) -> str:
     """Shows a refusal beside what the page shows already; raised, it would cover all of that."""
-    gr.Warning(escaped(refusal.message), title="That did not work")
+    gr.Warning(escaped(refusal.message), title="Not translated")
     return str(refusal.message)
 
 
@@ -49,41 +66,90 @@ def uploaded_file(upload: dict[str, Any] | None, missing: str = "Choose a photo 
     return Path(path)
 
 
-def open_photo(upload: dict[str, Any] | None) -> Image.Image:
-    """Opens an uploaded picture; see `read_photo`."""
-    return read_photo(uploaded_file(upload))
+@dataclass(frozen=True)
+class Header:
+    """What a picture's file says of it before it is decoded.
+
+    Attributes:
+        width, height: pixels, before the EXIF orientation is applied.
+        format: Pillow's name of it.
+    """
+
+    width: int
+    height: int
+    format: str
+
+    def bytes_needed(self, side: int | None) -> int:
+        """Bytes that a translation of this picture holds; `side` is the result's longest side."""
+        scale = 1.0 if side is None else min(1.0, side / max(self.width, self.height))
+        reduction = 1
+        if self.format == "JPEG" and side is not None:  # see `decode`
+            fits = min(self.width, self.height) // (2 * side)
+            reduction = next(each for each in (8, 4, 2, 1) if each <= max(1, fits))
+        pixels = self.width * self.height
+        return round(pixels * (DECODED_BYTES / reduction**2 + RESULT_BYTES * scale**2))
 
 
-def read_photo(source: Path | IO[bytes]) -> Image.Image:
-    """Opens a picture, upright, as `RGB` or `L`; of an animation the first frame.
-
-    One is decoded at a time, by all visitors; what its header tells against it is said at once.
+def read_header(source: Path | IO[bytes]) -> Header:
+    """Reads a picture's size without decoding it.
 
     Raises:
-        Refusal: it is no picture, damaged, too small or too large.
+        Refusal: it is no picture, too small or too large.
     """
     if isinstance(source, Path) and source.stat().st_size > MAX_FILE_MB * 1_000_000:
         raise Refusal(f"This file is too large. A photo may have {MAX_FILE_MB} MB.")
     try:
-        with Image.open(source, formats=FORMATS) as header:  # decodes nothing yet
-            width, height = header.size
+        with Image.open(source, formats=FORMATS) as image:  # decodes nothing yet
+            header = Header(*image.size, str(image.format))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Refusal(
             f"This picture is too large to open here. {MAX_PIXELS // 10**6} megapixels are the most."
         ) from None
     except Exception as error:  # damaged headers raise anything
-        logger.info("refused an upload: %r", error)
+        logger.info("refused an upload: %s", type(error).__name__)
         raise Refusal(f"{unopened(source)} Try a JPEG, PNG, WebP or AVIF file.") from None
-    if min(width, height) < MIN_SIDE:
-        raise Refusal(f"This picture is too small: {width} × {height} pixels. {MIN_SIDE} × {MIN_SIDE} are the least.")
+    if min(header.width, header.height) < MIN_SIDE:
+        raise Refusal(
+            f"This picture is too small: {header.width} × {header.height} pixels. {MIN_SIDE} × {MIN_SIDE} are the "
+            "least."
+        )
+    return header
+
+
+def decode(source: Path | IO[bytes], side: int | None = None) -> Image.Image:
+    """Opens a picture, upright, as `RGB` or `L`; of an animation the first frame. Reserve its memory before.
+
+    Args:
+        source: a file whose header was read.
+        side: the result's longest side: JPEG files are decoded at a half, a quarter or an eighth of their size where
+            that is at least twice as large, as Pillow's thumbnails are.
+
+    Raises:
+        Refusal: the file is damaged.
+    """
     if not isinstance(source, Path):
         source.seek(0)
     try:
-        with _decoding:
-            return open_image(source)
-    except ValueError as error:
-        logger.info("refused an upload: %s", error)
+        with Image.open(source, formats=FORMATS) as image:
+            if side is not None:
+                image.draft(None, (2 * side, 2 * side))
+            return open_image(image)
+    except Exception as error:
+        logger.info("refused an upload: %s", type(error).__name__)
         raise Refusal("This picture is damaged, or only a part of it arrived. Try another file.") from None
+
+
+def shown_copy(path: Path) -> Path | None:
+    """Returns a PNG copy of a photo whose format browsers do not show, such as TIFF; `None` for the others."""
+    header = read_header(path)
+    if header.format in SHOWN_FORMATS:
+        return None
+    with memory.reserved(header.bytes_needed(None)) as wait:
+        for _ in waiting(wait):
+            pass
+        copy = new_folder() / f"{plain_name(path.name)}.png"
+        decode(path).save(copy, compress_level=1)
+    return copy
 
 
 def unopened(source: Path | IO[bytes]) -> str:
@@ -101,22 +167,58 @@ def unopened(source: Path | IO[bytes]) -> str:
     return "This file cannot be opened as a picture."
 
 
-def limit_size(photo: Image.Image, long_side: str, most: int) -> Image.Image:
-    """Shrinks a photo whose longer side exceeds the visitor's choice; smaller ones keep their size.
+def pixels_of(long_side: Any) -> int | None:
+    """Returns the longest side that a visitor or a program asks for, in pixels; `None` keeps the photo's own.
 
     Args:
-        photo: the photo.
-        long_side: one of `LONG_SIDES`.
-        most: pixels that the model takes here.
+        long_side: one of `LONG_SIDES`, or a number.
+
+    Raises:
+        Refusal: it is something else.
     """
-    if long_side not in LONG_SIDES:
-        raise Refusal(f"The longest side must be one of {', '.join(LONG_SIDES)}.")
-    if long_side != "original":
-        photo.thumbnail((int(long_side), int(long_side)))
-    if photo.width * photo.height > most:
+    if long_side == "original":
+        return None
+    if not isinstance(long_side, bool) and re.fullmatch(r"\d{1,5}(\.0)?", str(long_side)):
+        pixels = int(float(long_side))
+        if MIN_SIDE <= pixels <= MAX_LONG_SIDE:
+            return pixels
+    raise Refusal(
+        f"The longest side must be one of {', '.join(LONG_SIDES)}, or a number of pixels from {MIN_SIDE} to "
+        f"{MAX_LONG_SIDE}."
+    )
+
+
+def direction_of(domains: dict[str, tuple[str, str]], direction: Any) -> str:
+    """Returns the direction that is asked for: `a2b` and `b2a`, or the domains' names, such as `summer2winter`.
+
+    Raises:
+        Refusal: the model has no such direction.
+    """
+    names = {f"{source}2{target}": key for key, (source, target) in domains.items()}
+    if isinstance(direction, str) and (direction in domains or direction in names):
+        return names.get(direction, direction)
+    raise Refusal(f"The direction must be one of {', '.join([*domains, *names])}.")
+
+
+def limit_size(photo: Image.Image, side: int | None, most_pixels: Callable[[int], int]) -> Image.Image:
+    """Shrinks a photo whose longer side exceeds the visitor's choice; smaller ones keep their size.
+
+    The shorter side keeps at least `MIN_SIDE` pixels, so that something is left of a very long photo.
+
+    Args:
+        photo: the photo, which may be changed.
+        side: pixels of the result's longer side, or `None`.
+        most_pixels: tells how many pixels a photo may have that has so many; see `Checkpoint.most_pixels`.
+    """
+    if side is not None and max(photo.size) > side:
+        scale = max(side / max(photo.size), MIN_SIDE / min(photo.size))
+        if scale < 1:
+            photo.thumbnail((math.ceil(photo.width * scale), math.ceil(photo.height * scale)))
+    pixels = photo.width * photo.height
+    if pixels > (most := most_pixels(pixels)):
         raise Refusal(
-            f"This photo has {photo.width * photo.height / 1e6:.1f} megapixels. In their original size, photos of up "
-            f"to {most / 1e6:.0f} megapixels can be translated here with this model: choose a smaller size."
+            f"This photo has {pixels / 1e6:.1f} megapixels. In their original size, photos of up to {most / 1e6:.0f} "
+            "megapixels can be translated here with this model: choose a smaller size."
         )
     return photo
 
@@ -161,9 +263,11 @@ def difference_map(before: Image.Image, after: Image.Image) -> tuple[Image.Image
         of the channels), and the mean over all pixels.
     """
     difference = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
-    levels = np.asarray(difference, np.float32).mean(2)
-    grey = Image.fromarray(np.minimum(levels * 4, 255).astype(np.uint8))
-    return ImageOps.colorize(grey, "black", "#ffffcc", mid="#d8402a", midpoint=96), float(levels.mean())
+    grey = difference.convert("L", (1 / 3, 1 / 3, 1 / 3, 0))
+    heat = ImageOps.colorize(
+        grey.point([min(4 * level, 255) for level in range(256)]), "black", "#ffffcc", mid="#d8402a", midpoint=96
+    )
+    return heat, statistics.fmean(ImageStat.Stat(difference).mean)
 
 
 def escaped(text: Any) -> str:

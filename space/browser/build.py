@@ -9,6 +9,8 @@ fetches ONNX Runtime in the version that `package-lock.json` fixes.
 """
 
 import argparse
+import gzip
+import hashlib
 import json
 import logging
 import math
@@ -22,26 +24,31 @@ from typing import Any
 
 import torch
 from huggingface_hub import HfApi, hf_hub_url
+from PIL import Image
 
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parents[1]))  # a checkout that is not installed builds too; what is installed goes first
+sys.path.append(str(HERE.parent))  # the examples are the other page's
+
+import shipped_examples  # noqa: E402
 
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.errors import one_line  # noqa: E402
 from cyclegan_hf.export import WEIGHTS_NAME, export_onnx  # noqa: E402
 from cyclegan_hf.hub_errors import hub_errors  # noqa: E402
-from cyclegan_hf.pipelines.folders import GRAPH_NAME, find_folder, is_hub_id  # noqa: E402
+from cyclegan_hf.pipelines.folders import GRAPH_NAME, PRETRAINED_FOLDER, find_folder, is_hub_id  # noqa: E402
 from cyclegan_hf.pipelines.storage import whole_folder  # noqa: E402
 
 
-PAGE = ("index.html", "style.css", "main.js", "worker.js", "pixels.js", "README.md")
+PAGE = ("index.html", "style.css", "main.js", "worker.js", "pixels.js", "headers.js", "README.md")
 RUNTIME = {  # how a page computes: a script and the program that it loads
     "wasm": ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"),
     "webgpu": ("ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
 }
 MAX_WHOLE_PIXELS = 1_000_000  # for a model that has to see a photo as a whole
 GENERATORS = ["generator_a2b", "generator_b2a"]
+SAMPLE_PARTS = {"before": "", "after": "-after", "thumbnail": "-small"}
 
 
 def build(
@@ -75,8 +82,52 @@ def build(
             description["directions"] = _weights_on_hub(str(model), generators)
         else:
             description["directions"] = _copy_weights(pipeline, model, generators, Path(scratch), folder)
+        description["samples"] = _samples(pipeline, generators, model, folder)
         (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        _write_service_worker(folder, description["samples"])
     return output
+
+
+def _samples(
+    pipeline: CycleGANPipeline, generators: dict[str, Any], model: str | None, folder: Path
+) -> list[dict[str, str]]:
+    """The examples of the other page, where they fit: each with its translation; the first one opens the page."""
+    there = {
+        name.removeprefix("generator_"): pipeline.config[f"domain_{name.removeprefix('generator_')[0]}"]
+        for name in generators
+    }
+    weights = PRETRAINED_FOLDER if model is None else Path(model)
+    described = []
+    for example in shipped_examples.examples_of(there):
+        home = folder / "samples" / example.path.parent.name
+        home.mkdir(parents=True, exist_ok=True)
+        files = {part: home / f"{example.path.stem}{end}.jpg" for part, end in SAMPLE_PARTS.items()}
+        shutil.copyfile(example.path, files["before"])
+        if (result := shipped_examples.shipped_result(example, weights)) is not None:
+            shutil.copyfile(result, files["after"])
+        else:
+            with Image.open(example.path) as picture:
+                translation = pipeline(picture, direction=example.direction).images[0]
+            shipped_examples.save_result(translation, files["after"])
+        shipped_examples.small(files["before"], files["after"]).save(files["thumbnail"], quality=80)
+        addresses = {part: path.relative_to(folder).as_posix() for part, path in files.items()}
+        described.append({"name": example.path.stem, "direction": example.direction, **addresses})
+    return described
+
+
+def _write_service_worker(folder: Path, samples: list[dict[str, str]]) -> None:
+    """The script that keeps the page's files; its version changes with any of them."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + hashlib.sha256((folder / name).read_bytes()).digest())
+    kept = [name for name in names if not name.startswith("model/") and not name.endswith((".gz", ".md", ".txt"))]
+    later = {sample[part] for sample in samples[1:] for part in ("before", "after")}  # kept once they are looked at
+    opening = [name for name in kept if name not in later]
+    text = (HERE / "sw.js").read_text(encoding="utf-8")
+    text = text.replace('"development"', json.dumps(digest.hexdigest()[:16]))
+    text = text.replace('FILES = ["./"]', f"FILES = {json.dumps(['./', *opening])}")
+    (folder / "sw.js").write_text(text, encoding="utf-8")
 
 
 def _check(name: str, generator: Any) -> None:
@@ -112,14 +163,21 @@ def _copy_runtime(package: Path, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     described: dict[str, Any] = {}
     for name, (script, binary) in RUNTIME.items():
-        for file in (script, binary):
-            shutil.copyfile(package / "dist" / file, folder / file)
-        size = (folder / binary).stat().st_size
-        described[name] = {"script": f"runtime/{script}", "binary": f"runtime/{binary}", "bytes": size}
+        shutil.copyfile(package / "dist" / script, folder / script)
+        # Packed, for not every web server packs on its own: a quarter of the bytes. The worker unpacks it.
+        packed = gzip.compress((package / "dist" / binary).read_bytes(), 6, mtime=0)
+        (folder / f"{binary}.gz").write_bytes(packed)
+        address = _with_digest(f"runtime/{binary}.gz", packed)
+        described[name] = {"script": f"runtime/{script}", "binary": address, "bytes": len(packed)}
     version = json.loads((package / "package.json").read_text(encoding="utf-8"))
     notice = f"onnxruntime-web {version['version']}, Microsoft Corporation, {version['license']} licence.\n"
     (folder / "NOTICE.txt").write_text(notice, encoding="utf-8")
     return described
+
+
+def _with_digest(address: str, content: bytes) -> str:
+    """An address that changes with the file's content: what a browser keeps under it is never out of date."""
+    return f"{address}?{hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def _copy_weights(
@@ -138,6 +196,7 @@ def _copy_weights(
             shutil.copyfile(source / name / file, folder / "model" / name / file)
         files = {file: f"model/{name}/{file}" for file in (GRAPH_NAME, WEIGHTS_NAME)}
         sizes = {file: (folder / path).stat().st_size for file, path in files.items()}
+        files = {file: _with_digest(path, (folder / path).read_bytes()) for file, path in files.items()}
         described |= _direction(name, files, sizes)
     return described
 
@@ -180,7 +239,9 @@ def _installed(scratch: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise ValueError("building the page needs npm, which comes with Node.js; it is not on the PATH")
-    ended = subprocess.run([npm, "ci", "--silent"], cwd=scratch, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [npm, "ci", "--omit=dev", "--silent"], cwd=scratch, capture_output=True, text=True, check=False
+    )
     if ended.returncode:
         raise ValueError(f"`npm ci` failed: {one_line(ended.stderr.strip() or ended.stdout.strip())}")
     return scratch / "node_modules" / "onnxruntime-web"

@@ -10,7 +10,50 @@ const loaded = {}; // the runtime, and one direction's session: a second one wou
 /** A message that is meant for the visitor. */
 class Refusal extends Error {}
 
+const KEPT = "cyclegan-model";
+
+/** What a former visit kept; nothing where the browser keeps nothing (an http address, a private window). */
+async function kept(url) {
+  try {
+    return await (await caches.open(KEPT)).match(url);
+  } catch {
+    return undefined;
+  }
+}
+
+async function keep(url, content) {
+  try {
+    await (await caches.open(KEPT)).put(url, new Response(content));
+  } catch (error) {
+    console.warn("The model could not be kept for the next visit.", error);
+  }
+}
+
+/** Forgets what belongs to an earlier version of the page's model. */
+async function forgetOthers(model) {
+  const current = new Set();
+  for (const files of Object.values(model.directions)) current.add(files.graph).add(files.weights);
+  for (const files of Object.values(model.runtime)) current.add(files.binary);
+  const addresses = new Set([...current].map((file) => new URL(file, here).href));
+  try {
+    const cache = await caches.open(KEPT);
+    for (const request of await cache.keys()) if (!addresses.has(request.url)) await cache.delete(request);
+  } catch {
+    // nothing is kept
+  }
+}
+
+async function unpacked(bytes) {
+  const isPacked = bytes[0] === 0x1f && bytes[1] === 0x8b; // some servers unpack it on the way
+  if (!isPacked) return bytes;
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** Fetches a file, or takes what a former visit kept. Its address changes with its content. */
 async function download(url, bytes, told) {
+  const before = await kept(url);
+  if (before) return unpacked(new Uint8Array(await before.arrayBuffer()));
   let response;
   try {
     response = await fetch(url);
@@ -28,8 +71,10 @@ async function download(url, bytes, told) {
     told(received, bytes);
   }
   const whole = new Uint8Array(await new Blob(parts).arrayBuffer());
-  if (bytes && whole.length !== bytes) throw new Refusal("The model arrived incomplete. Try again.");
-  return whole;
+  const isWhole = !bytes || whole.length === bytes || response.headers.get("content-encoding");
+  if (!isWhole) throw new Refusal("The model arrived incomplete. Try again.");
+  await keep(url, whole);
+  return unpacked(whole);
 }
 
 async function graphicsCard() {
@@ -61,16 +106,17 @@ async function openSession(model, direction, webgpu, told) {
   loaded.runtime = runtime;
   return runtime.ort.InferenceSession.create(graphBytes, {
     executionProviders: [runtime.provider],
-    externalData: [{ path: files.weights.split("/").pop(), data: weightBytes }],
+    externalData: [{ path: weights.pathname.split("/").pop(), data: weightBytes }],
     logSeverityLevel: 3,
   });
 }
 
-async function session(model, direction, told) {
+async function session(model, direction, backend, told) {
   if (loaded.direction === direction) return loaded.session;
   await loaded.session?.release();
   loaded.direction = loaded.session = null;
-  const webgpu = loaded.runtime ? loaded.runtime.provider === "webgpu" : await graphicsCard();
+  const wanted = backend ? backend === "webgpu" : await graphicsCard();
+  const webgpu = loaded.runtime ? loaded.runtime.provider === "webgpu" : wanted;
   try {
     loaded.session = await openSession(model, direction, webgpu, told);
   } catch (error) {
@@ -79,10 +125,13 @@ async function session(model, direction, told) {
     loaded.session = await openSession(model, direction, false, told);
   }
   loaded.direction = direction;
+  await forgetOthers(model);
   return loaded.session;
 }
 
-async function translate({ model, direction, pixels, width, height }) {
+const breathe = () => new Promise((done) => setTimeout(done)); // lets a later job's message in
+
+async function translate({ model, direction, backend, token, pixels, width, height }) {
   if (!model.margin && width * height > model.max_pixels) {
     throw new Refusal(
       `This model sees a photo as a whole, and ${Math.round(model.max_pixels / 1e6)} megapixels are the most: ` +
@@ -90,8 +139,8 @@ async function translate({ model, direction, pixels, width, height }) {
     );
   }
   const size = { width, height };
-  const network = await session(model, direction, (received, bytes) =>
-    postMessage({ type: "progress", stage: "download", share: bytes ? received / bytes : null }),
+  const network = await session(model, direction, backend, (received, bytes) =>
+    postMessage({ type: "progress", token, stage: "download", share: bytes ? Math.min(1, received / bytes) : null }),
   );
   const { source, target } = model.directions[direction];
   const rows = padded(height, model);
@@ -105,6 +154,8 @@ async function translate({ model, direction, pixels, width, height }) {
   let done = 0;
   for (const row of down) {
     for (const column of across) {
+      await breathe();
+      if (token !== latest) return;
       const looked = { height: row.end - row.start, width: column.end - column.start };
       const part = { top: row.start - rows.before, left: column.start - columns.before, ...looked };
       const input = toTensor(rgba, size, part, model.spaces[source]);
@@ -124,21 +175,29 @@ async function translate({ model, direction, pixels, width, height }) {
       );
       translation.dispose();
       done++;
-      postMessage({ type: "progress", stage: "translate", share: done / (down.length * across.length) });
+      postMessage({ type: "progress", token, stage: "translate", share: done / (down.length * across.length) });
     }
   }
   const seconds = (performance.now() - started) / 1000;
-  postMessage({ type: "done", pixels: result.buffer, width, height, seconds, provider: loaded.runtime.provider }, [
-    result.buffer,
-  ]);
+  const { provider } = loaded.runtime;
+  postMessage({ type: "done", token, pixels: result.buffer, width, height, seconds, provider }, [result.buffer]);
 }
 
-onmessage = async ({ data }) => {
+let latest = 0; // the job that the visitor waits for; earlier ones end at their next piece
+let line = Promise.resolve();
+
+async function work(job) {
+  if (job.token !== latest) return;
   try {
-    await translate(data);
+    await translate(job);
   } catch (error) {
     console.error(error);
     const message = error instanceof Refusal ? error.message : "The translation failed. A smaller size may work.";
-    postMessage({ type: "error", message });
+    postMessage({ type: "error", token: job.token, message });
   }
+}
+
+onmessage = ({ data }) => {
+  latest = data.token;
+  line = line.then(() => work(data));
 };

@@ -36,12 +36,20 @@ from tests.chromium import OPTIONS  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
 
 
-Part = Literal["start", "trip", "large", "queue"]
+Part = Literal["start", "trip", "large", "beside", "queue"]
 KIB = 2**20  # in a GiB
+# What visitors send: (width, height) and the longest side that they ask for.
+KINDS: list[tuple[tuple[int, int], str]] = [
+    *[((256, 192), "1024")] * 5,
+    *[((900, 700), "512")] * 2,
+    ((4000, 3000), "512"),
+    ((1000, 800), "1024"),
+    ((1600, 1200), "original"),
+]
 
 
 def main(
-    parts: tuple[Part, ...] = ("start", "trip", "large", "queue"),
+    parts: tuple[Part, ...] = ("start", "trip", "large", "beside", "queue"),
     rounds: int = 5,
     visitors: int = 10,
     seconds: float = 20,
@@ -50,7 +58,8 @@ def main(
     """Measure the page.
 
     Args:
-        parts: What to measure: cold starts, round trips of small photos, a 12-megapixel photo's memory, a queue.
+        parts: What to measure: cold starts, round trips of small photos, a 12-megapixel photo's memory, a small photo
+            beside a large one, a queue of mixed sizes.
         rounds: Starts and round trips that count; one more of each warms the caches.
         visitors: Programs that send one photo after another, all at once.
         seconds: For how long they do so.
@@ -66,6 +75,8 @@ def main(
                     round_trips(rounds, model, Path(folder))
                 case "large":
                     large_photo(model, Path(folder))
+                case "beside":
+                    small_beside_large(rounds, model, Path(folder))
                 case "queue":
                     queue(visitors, seconds, model, Path(folder))
     print(f"load {os.getloadavg()[0]:.1f} after")
@@ -150,28 +161,57 @@ def start_browser(stack: contextlib.ExitStack) -> Any:
 
 
 def round_trips(rounds: int, model: str, folder: Path) -> None:
-    """A 256² photo through the endpoint, and through the same graphs in this process, in turn."""
+    """Photos through the endpoint, and through the same graphs in this process, in turn."""
     from cyclegan_hf import CycleGANPipeline
 
     pipeline = CycleGANPipeline.from_pretrained(None if model == "bundled" else model, backend="onnx")
-    photo = folder / "photo.png"
-    make_picture("A", 0, 256).save(photo)
-    alone, through, beyond = [], [], []
     with page(model, folder) as served:
-        client = gradio_client.Client(served.url, verbose=False, download_files=folder / "downloads")
-        for number in range(rounds + 1):
-            start = time.perf_counter()
-            pipeline(photo)
-            middle = time.perf_counter()
-            client.predict(photo=gradio_client.handle_file(photo), api_name="/translate")
-            end = time.perf_counter()
-            if number:
-                alone.append(middle - start)
-                through.append(end - middle)
-                beyond.append(through[-1] - alone[-1])
-    print(f"256 x 256, the model alone             {spread(alone)}")
-    print(f"256 x 256, through the page            {spread(through)}")
-    print(f"256 x 256, what the page adds          {spread(beyond)}", flush=True)
+        client = warm(served, folder)
+        for size in ((256, 256), (1024, 768)):
+            photo = folder / "photo.png"
+            make_picture("A", 0, size).save(photo)
+            alone, through, ratios = [], [], []
+            for number in range(rounds + 1):
+                start = time.perf_counter()
+                pipeline(photo)
+                middle = time.perf_counter()
+                client.predict(photo=gradio_client.handle_file(photo), api_name="/translate")
+                end = time.perf_counter()
+                if number:
+                    alone.append(middle - start)
+                    through.append(end - middle)
+                    ratios.append(through[-1] / alone[-1])
+            name = f"{size[0]} x {size[1]}"
+            print(f"{name}, the model alone".ljust(39) + spread(alone))
+            print(f"{name}, through the page".ljust(39) + spread(through))
+            low, high = min(ratios), max(ratios)
+            print(
+                f"{name}, times the model alone: {statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})", flush=True
+            )
+
+
+def small_beside_large(rounds: int, model: str, folder: Path) -> None:
+    """A 256 x 256 photo alone, and while somebody else's 12 megapixels are translated."""
+    small, large = folder / "small.png", folder / "large.jpg"
+    make_picture("A", 0, 256).save(small)
+    make_picture("A", 1, (4000, 3000)).save(large)
+    with page(model, folder) as served:
+        client, other = warm(served, folder), warm(served, folder)
+        alone = [trip(client, small) for _ in range(rounds)]
+        job = other.submit(photo=gradio_client.handle_file(large), long_side="original", api_name="/translate")
+        time.sleep(alone[0] * 5)
+        beside = []
+        while not job.done() and len(beside) < rounds:
+            beside.append(trip(client, small))
+        job.cancel()
+    print(f"256 x 256, nobody else                 {spread(alone)}")
+    print(f"256 x 256, beside 12 megapixels        {spread(beside)}", flush=True)
+
+
+def trip(client: gradio_client.Client, photo: Path) -> float:
+    start = time.perf_counter()
+    client.predict(photo=gradio_client.handle_file(photo), api_name="/translate")
+    return time.perf_counter() - start
 
 
 def large_photo(model: str, folder: Path) -> None:
@@ -207,7 +247,7 @@ class Tally:
 
 
 def queue(visitors: int, seconds: float, model: str, folder: Path) -> None:
-    """Many at once: each sends the next photo when the last one is back, and compares its size."""
+    """Many at once, with photos of all sizes: each sends the next when the last one is back, and compares its size."""
     tally, memory = Tally(), []
     with page(model, folder) as served:
         warm(served, folder)
@@ -234,8 +274,13 @@ def queue(visitors: int, seconds: float, model: str, folder: Path) -> None:
 
 
 def visitor(number: int, url: str, folder: Path, seconds: float, ready: threading.Barrier, tally: Tally) -> None:
-    photo, size = folder / f"{number}.png", (256 + number, 192)
+    photo, sent, long_side = folder / f"{number}.jpg", *KINDS[number % len(KINDS)]
+    size = (sent[0] + number, sent[1])
     make_picture("A", number, size).save(photo)
+    if long_side != "original":  # as Pillow's thumbnails
+        scaled = Image.new("L", size)
+        scaled.thumbnail((int(long_side), int(long_side)))
+        size = scaled.size
     patience = {"timeout": 600}  # on a busy machine; the page's own limits are longer
     client = gradio_client.Client(
         url, verbose=False, download_files=folder / f"visitor{number}", httpx_kwargs=patience
@@ -245,7 +290,7 @@ def visitor(number: int, url: str, folder: Path, seconds: float, ready: threadin
     while time.monotonic() < deadline:
         start = time.perf_counter()
         try:
-            result = client.predict(photo=gradio_client.handle_file(photo), api_name="/translate")
+            result = client.predict(photo=gradio_client.handle_file(photo), long_side=long_side, api_name="/translate")
             with Image.open(result) as picture:
                 assert picture.size == size, picture.size
             Path(result).unlink()

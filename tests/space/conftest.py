@@ -102,8 +102,9 @@ def visitors(browser: Any, address: str, ready: str, faults: list[str]) -> Itera
     asked: list[str] = []
     contexts = []
 
-    def open_page(**options: Any) -> Any:
+    def open_page(script: str = "", **options: Any) -> Any:
         context = browser.new_context(**options)
+        context.add_init_script(script)
         contexts.append(context)
         context.set_default_timeout(PATIENCE * 1000)
         context.on("request", lambda request: asked.append(request.url))

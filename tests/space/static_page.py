@@ -53,10 +53,16 @@ def put(page: Any, content: bytes, name: str = "meadow.png", kind: str = "image/
     page.locator("#file").set_input_files({"name": name, "mimeType": kind, "buffer": content})
 
 
-def translated(page: Any) -> tuple[str, np.ndarray]:
-    """Presses the button; returns the download's name and pixels."""
+def choose_size(page: Any, size: str) -> None:
+    """Opens the options, chooses a longest side, and translates again."""
+    page.get_by_text("Options").click()
+    page.get_by_label(size).check()
     page.locator("#translate").click()
-    page.locator("#result").wait_for()
+
+
+def translated(page: Any) -> tuple[str, np.ndarray]:
+    """Waits for the translation that has begun; returns the download's name and pixels."""
+    page.locator("#status", has_text="pixels in").wait_for()
     with page.expect_download() as event:
         page.locator("#download").click()
     with Image.open(event.value.path()) as picture:

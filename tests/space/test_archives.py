@@ -118,4 +118,4 @@ def test_a_zip_inside_a_zip_is_not_opened(tmp_path: Path) -> None:
         archive.writestr("x.png", b"1")
     (found,) = page_module("archives").members(write_zip(tmp_path / "in.zip", {"inner.zip": inner.getvalue()}))
     with pytest.raises(page_module("uploads").Refusal, match="cannot be opened as a picture"):
-        page_module("uploads").read_photo(found.content)
+        page_module("uploads").read_header(found.content)

@@ -31,7 +31,7 @@ def client(address: str, tmp_path: Path) -> Any:
     return gradio_client.Client(address, verbose=False, download_files=tmp_path / "downloads")
 
 
-def call(client: Any, photo: Path | dict[str, Any] | None, **settings: str) -> Image.Image:
+def call(client: Any, photo: Path | dict[str, Any] | None, **settings: Any) -> Image.Image:
     upload = gradio_client.handle_file(photo) if isinstance(photo, Path) else photo
     path = client.predict(photo=upload, **settings, api_name="/translate")
     with Image.open(path) as picture:
@@ -140,6 +140,7 @@ def test_a_bad_file_is_refused_without_naming_files(client: Any, tmp_path: Path,
     [
         ({"direction": "winter"}, "direction must be one of a2b, b2a"),
         ({"long_side": "100000"}, "longest side must be one of 512, 1024, original"),
+        ({"model": "../../etc"}, "model must be one of model"),
     ],
 )
 def test_settings_beyond_the_choices_are_refused(
@@ -148,6 +149,40 @@ def test_settings_beyond_the_choices_are_refused(
     make_picture("A", 7, 64).save(tmp_path / "in.png")
     with pytest.raises(gradio_client.exceptions.AppError, match=message):
         call(client, tmp_path / "in.png", **settings)
+
+
+def test_a_direction_by_its_domains_and_a_side_in_pixels(
+    client: Any, pipeline: CycleGANPipeline, tmp_path: Path
+) -> None:
+    photo = make_picture("B", 7, (200, 100))
+    photo.save(tmp_path / "in.png")
+    photo.thumbnail((128, 128))
+    expected = pipeline(photo, direction="b2a").images[0]
+    assert_same_picture(call(client, tmp_path / "in.png", direction="winter2summer", long_side=128), expected)
+
+
+def test_a_malformed_call_leaves_no_traceback_and_no_file_name_in_the_log(
+    tmp_path_factory: pytest.TempPathFactory, address: str, client: Any, tmp_path: Path
+) -> None:
+    httpx = pytest.importorskip("httpx", reason="gradio is not installed")
+    (tmp_path / "my_secret_holiday.png").write_bytes(b"no picture at all")
+    with pytest.raises(gradio_client.exceptions.AppError, match="cannot be opened as a picture"):
+        call(client, tmp_path / "my_secret_holiday.png")
+    Image.effect_noise((64, 64), 50).save(tmp_path / "my_secret_wedding.png")
+    (tmp_path / "my_secret_wedding.png").write_bytes((tmp_path / "my_secret_wedding.png").read_bytes()[:2000])
+    with pytest.raises(gradio_client.exceptions.AppError, match="is damaged"):
+        call(client, tmp_path / "my_secret_wedding.png")
+    for data in ([], [1, 2, 3, 4], [{"path": 7}], [None] * 9, {"photo": 1}):
+        answer = httpx.post(f"{address}/gradio_api/call/translate", json={"data": data})
+        if answer.status_code == 200:
+            httpx.get(f"{address}/gradio_api/call/translate/{answer.json()['event_id']}", timeout=PATIENCE)
+    log = (page_folder(tmp_path_factory) / "page.log").read_text()
+    assert "Traceback" not in log and "my_secret" not in log
+
+
+def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the fixture `address`."""
+    return next(path for path in tmp_path_factory.getbasetemp().glob("page*") if (path / "page.log").is_file())
 
 
 @pytest.mark.parametrize("meta", [{}, {"meta": {}}, {"meta": {"_type": "other"}}])
@@ -190,7 +225,7 @@ def test_nothing_is_kept_after_its_time(tmp_path: Path, pipeline: CycleGANPipeli
         )
         assert report == "3 of 3 translated." and Path(archive).is_file()
         (page,) = tmp_path.glob("cyclegan-hf-page-*")
-        shipped = {path.name for path in (ROOT / "space/examples").glob("*/*.jpg")}
+        shipped = {path.name for path in (ROOT / "space/examples").glob("*/*.jpg")}  # and their thumbnails
         deadline = time.monotonic() + PATIENCE
 
         def kept() -> list[Path]:

@@ -1,6 +1,8 @@
 """What the Space's repository holds besides the page: front matter, requirements, example pictures."""
 
+import hashlib
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -128,3 +130,18 @@ def test_every_variable_is_documented() -> None:
     used = {name for path in SPACE.glob("*.py") for name in re.findall(r"CYCLEGAN_[A-Z_]+", path.read_text("utf-8"))}
     assert len(used) >= 5
     assert [name for name in sorted(used) if f"`{name}" not in text] == []
+
+
+def test_the_examples_translations_are_by_the_bundled_weights() -> None:
+    hint = "run `python space/examples/make_results.py`: the pictures or the bundled weights have changed"
+    made = json.loads((SPACE / "examples/results.json").read_text(encoding="utf-8"))
+
+    def digest(path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+    weights = (ROOT / "cyclegan_hf/pretrained").glob("generator_*/*.safetensors")
+    assert made["weights"] == {path.parent.name: digest(path) for path in weights}, hint
+    pictures = {f"{path.parent.name}/{path.stem}": digest(path) for path in EXAMPLES}
+    assert made["pictures"] == pictures and made["opening"] in pictures, hint
+    results = {path.relative_to(SPACE / "examples/results") for path in (SPACE / "examples/results").rglob("*.jpg")}
+    assert {path.with_suffix("").as_posix() for path in results} == set(pictures), hint

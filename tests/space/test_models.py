@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_a_model_is_called_by_its_folder_and_never_by_its_path(shelf: Any) -> No
     assert list(shelf.checkpoints) == ["one", "two", "three"]
     assert shelf.find("").name == shelf.find(None).name == "one"
     assert shelf.first.labels == {"a2b": "Horse → Zebra", "b2a": "Zebra → Horse"}
-    assert shelf.first.source not in page_module("models_tab").facts_table(shelf.first)
+    assert shelf.first.source not in page_module("tabs.models").facts_table(shelf.first)
 
 
 @pytest.mark.parametrize("name", ["four", "../one", "user/name", "/etc", "one "])
@@ -45,15 +46,28 @@ def test_what_the_owner_did_not_list_is_refused(shelf: Any, name: str) -> None:
         shelf.find(name)
 
 
-@pytest.mark.parametrize("name", ["../one", "/etc/passwd", "cyclegan_hf/pretrained", "a/b/c", "", "a" * 300, "a/..b"])
-def test_a_free_field_takes_ids_and_no_folders(
-    shelf: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cyclegan_hf/pretrained").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("name", ["../one", "/etc/passwd", "a/b/c", "", "a" * 300, "a/..b"])
+def test_a_free_field_takes_ids_and_no_folders(shelf: Any, name: str) -> None:
     shelf.any_model = True
     with pytest.raises(page_module("uploads").Refusal, match="such as user/name"):
-        shelf._admit(name)
+        shelf.find(name) if name else shelf._admit(name)
+
+
+def test_a_free_field_does_not_tell_which_folders_there_are(
+    shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "tester/there")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(siblings=[], sha="0" * 40)
+    )
+    shelf.any_model = True
+    answers = []
+    for name in ("tester/there", "tester/gone"):
+        with pytest.raises(page_module("uploads").Refusal) as refusal:
+            shelf.find(name)
+        answers.append(str(refusal.value.message).replace(name, "NAME"))
+    assert answers[0] == answers[1]
 
 
 def test_graphs_are_the_owners_alone(tmp_path: Path) -> None:
@@ -121,9 +135,12 @@ def test_settings_of_a_larger_network_than_its_weights_are_seen_before_it_is_bui
 
 def test_facts_are_text_and_never_markup(tmp_path: Path) -> None:
     folder = save(tmp_path / "one")
-    (folder / "metrics.json").write_text('{"a2b": {"<img src=x>": 0.5}, "protocol": "<script>alert(1)</script>"}')
-    table = page_module("models_tab").facts_table(page_module("checkpoints").Checkpoint.look_up("one", str(folder)))
-    assert "&lt;script&gt;" in table and "&lt;img src=x&gt; 0.5" in table
+    (folder / "metrics.json").write_text('{"a2b": {"<img src=x>": 0.5, "ssim": "<b>"}, "baselines": "<script>"}')
+    index = json.loads((folder / "model_index.json").read_text()) | {"domain_a": "<script>alert(1)</script>"}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    tab, checkpoint = page_module("tabs.models"), page_module("checkpoints").Checkpoint.look_up("one", str(folder))
+    table = tab.facts_table(checkpoint) + tab.figures_of(checkpoint)
+    assert "&lt;script&gt;" in table
     assert "<script" not in table and "<img" not in table
 
 
@@ -142,8 +159,11 @@ def test_a_photo_in_pieces_is_as_if_translated_whole(size: tuple[int, int]) -> N
 
     photo = Image.fromarray(noise(size[1], size[0]))
     reach = 2 * generators[0].receptive_radius
-    pieces = page_module("pieces").in_pieces(photo, run, reach, multiple=generators[0].size_multiple, most=160**2)
-    for piece, whole in zip(pieces, run(photo), strict=True):
+    pieces = page_module("pieces").Pieces(photo, reach, multiple=generators[0].size_multiple, most=160**2)
+    assert len(pieces.boxes) > 1
+    for box in pieces.boxes:
+        pieces.paste(box, run(pieces.crop(box)))
+    for piece, whole in zip(pieces.results(), run(photo), strict=True):
         assert piece.size == photo.size
         assert np.abs(np.asarray(piece, int) - np.asarray(whole, int)).max() <= 1
 
@@ -165,20 +185,21 @@ def test_a_card_brings_its_licence_and_text_and_nothing_from_elsewhere(tmp_path:
         "<img\nsrc='https://x.org/b.png'> <script>1</script>\n\n[c]: https://x.org/c.png\n"
     )
     checkpoint = page_module("checkpoints").Checkpoint.look_up("one", str(folder))
-    tab = page_module("models_tab")
+    tab = page_module("tabs.models")
     assert "<th scope='row'>Licence</th><td>cc-by-4.0</td>" in tab.facts_table(checkpoint)
-    text = tab.card_text(checkpoint)
+    text = tab.plain_markdown(checkpoint.card)
     assert text.startswith("# Zebras\nFID 12.5 ")
     assert "![" not in text and "<" not in text and "license" not in text
     (folder / "README.md").write_text("---\n{: [\n---\n# Zebras")
     again = page_module("checkpoints").Checkpoint.look_up("one", str(folder))
-    assert tab.metadata(again) == {} and tab.card_text(again) == "# Zebras"
+    assert tab.metadata(again) == {} and tab.plain_markdown(again.card) == "# Zebras"
 
 
 def test_a_photo_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf_module = page_module("shelf")
     shelf = shelf_module.Shelf([str(save(tmp_path / "one", norm_type="none"))], budget=10**9)
-    monkeypatch.setattr(shelf_module, "PIECE_BYTES", 160**2 * shelf.first.bytes_per_pixel)
+    for name in ("WHOLE_BYTES", "PIECE_BYTES"):
+        monkeypatch.setattr(shelf_module, name, 160**2 * shelf.first.bytes_per_pixel)
     photo = Image.fromarray(noise(300, 300))
     ((whole,),) = shelf.translate(shelf.first, [photo], "a2b")
     assert whole.size == photo.size
@@ -197,9 +218,9 @@ def test_an_official_checkpoint_is_a_model_like_any_other(tmp_path: Path) -> Non
         save_official(folder / f"latest_net_{key}.pth", small_resnet(seed))
     shelf = page_module("shelf").Shelf([str(folder)], budget=10**9)
     assert shelf.first.labels == {"a2b": "Summer → Winter", "b2a": "Winter → Summer"}
-    table = page_module("models_tab").facts_table(shelf.first)
+    table = page_module("tabs.models").facts_table(shelf.first)
     for words in (
-        "ResnetGenerator, 0.0 million values, F32",
+        "ResnetGenerator, 0.0 million weights, F32",
         "latest_net_G_A.pth, latest_net_G_B.pth, of the official code",
         "away from what the official networks answer",
         "The files do not tell the padding: reflect",
@@ -218,7 +239,7 @@ def test_of_one_official_file_one_direction_is_offered(tmp_path: Path) -> None:
     save_official(tmp_path / "latest_net_G.pth", randomized(Unet(width=2, downs=5)))
     shelf = page_module("shelf").Shelf([str(tmp_path)], budget=10**9)
     assert list(shelf.first.domains) == ["a2b"]
-    assert "UnetGenerator" in page_module("models_tab").facts_table(shelf.first)
+    assert "UnetGenerator" in page_module("tabs.models").facts_table(shelf.first)
 
 
 def test_a_damaged_official_file_is_named(tmp_path: Path) -> None:

@@ -20,8 +20,6 @@ def saved(picture: Image.Image, **settings: Any) -> bytes:
 
 
 def translated(page: Any, size: str) -> tuple[str, Image.Image]:
-    wait_until_enabled(page.locator("#translate"))
-    page.locator("#translate").click()
     page.locator("#info", has_text=size).wait_for()
     return download(page)
 
@@ -78,12 +76,43 @@ def test_what_cannot_be_translated_is_said_and_the_next_is_welcome(
 def test_more_megapixels_than_a_translation_may_have(visit: Callable[..., Any]) -> None:
     page = visit()
     upload(page, png(Image.new("L", (5000, 4000))))
+    page.locator("#info", has_text="1024 ×").wait_for()
+    page.get_by_role("button", name="Options").click()
     page.locator("#long-side").get_by_text("Original").click()
-    wait_until_enabled(page.locator("#translate"))
     page.locator("#translate").click()
     page.locator("#info", has_text="This photo has 20.0 megapixels.").wait_for()
     assert "choose a smaller size" in page.locator("#info").inner_text()
-    assert page.locator("#download").is_disabled()
+
+
+def test_a_picture_that_browsers_do_not_show_is_shown(visit: Callable[..., Any], pipeline: CycleGANPipeline) -> None:
+    page, picture = visit(), make_picture("A", 8, (90, 60))
+    upload(page, saved(picture, format="TIFF"), name="scan.tiff")
+    name, result = translated(page, "90 × 60")
+    assert name == "scan-winter.png"
+    assert_same_picture(result, pipeline(picture).images[0])
+    page.wait_for_function("document.querySelector('#photo img')?.naturalWidth === 90")
+
+
+def test_a_closed_clipboard_is_said(visit: Callable[..., Any]) -> None:
+    page = visit(
+        script="""
+        navigator.clipboard.read = () => Promise.reject(new DOMException("no", "NotAllowedError"));
+    """
+    )
+    page.locator("#photo").get_by_role("button", name="Paste from clipboard").click()
+    page.get_by_role("alert").filter(has_text="did not allow to read the clipboard").wait_for()
+
+
+def test_without_a_camera_the_page_says_so(visit: Callable[..., Any]) -> None:
+    page = visit(
+        script="""
+        const none = () => Promise.reject(new DOMException("none", "NotFoundError"));
+        navigator.mediaDevices.getUserMedia = none;
+    """
+    )
+    page.locator("#photo").get_by_role("button", name="Capture from camera").click()
+    page.locator("#photo").get_by_role("button", name="Click to Access Webcam").click()
+    page.get_by_role("alert").filter(has_text="No camera was found").wait_for()
 
 
 def test_a_picture_can_be_pasted(visit: Callable[..., Any], pipeline: CycleGANPipeline) -> None:

@@ -1,50 +1,66 @@
 """Pictures that visitors send, before a model sees them."""
 
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from tests.chromium import PATIENCE
 from tests.space.modules import page_module
 from tests.testing_utils import make_picture
 
 
-def test_one_photo_is_decoded_at_a_time_and_a_bad_header_waits_for_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_header_tells_is_said_without_decoding(tmp_path: Path) -> None:
     uploads = page_module("uploads")
-    make_picture("A", 0, 40).save(tmp_path / "photo.png")
     make_picture("A", 0, 4).save(tmp_path / "dot.png")
     (tmp_path / "page.png").write_text("<html>")
-    inside, most, entered, go_on = 0, 0, threading.Event(), threading.Event()
-    decode = uploads.open_image
+    for name, words in (("dot.png", "too small"), ("page.png", "cannot be opened as a picture")):
+        with pytest.raises(uploads.Refusal, match=words):
+            uploads.read_header(tmp_path / name)
 
-    def slow(source: Any) -> Image.Image:
-        nonlocal inside, most
-        inside += 1
-        most = max(most, inside)
-        entered.set()
-        go_on.wait(PATIENCE)
-        time.sleep(0.02)
-        inside -= 1
-        return decode(source)
 
-    monkeypatch.setattr(uploads, "open_image", slow)
-    with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(uploads.read_photo, tmp_path / "photo.png") for _ in range(4)]
-        assert entered.wait(PATIENCE)
-        for name, words in (("dot.png", "too small"), ("page.png", "cannot be opened as a picture")):
-            with pytest.raises(uploads.Refusal, match=words):
-                uploads.read_photo(tmp_path / name)
-        assert not any(job.done() for job in jobs)
-        go_on.set()
-        assert {job.result(PATIENCE).size for job in jobs} == {(40, 40)}
-    assert most == 1
+def test_a_large_jpeg_is_decoded_small_where_a_small_result_is_asked_for(tmp_path: Path) -> None:
+    uploads = page_module("uploads")
+    make_picture("A", 0, (2400, 1600)).save(tmp_path / "large.jpg", quality=95)
+    header = uploads.read_header(tmp_path / "large.jpg")
+    assert (header.width, header.height, header.format) == (2400, 1600, "JPEG")
+    assert header.bytes_needed(200) < header.bytes_needed(None) / 10
+    small = uploads.limit_size(uploads.decode(tmp_path / "large.jpg", 200), 200, lambda _: 10**9)
+    whole = uploads.limit_size(uploads.decode(tmp_path / "large.jpg"), 200, lambda _: 10**9)
+    assert small.size == whole.size == (200, 133)
+    assert np.abs(np.asarray(small, int) - np.asarray(whole, int)).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "expected"),
+    [((8000, 33), 1024, (7758, 32)), ((1100, 40), 1024, (1024, 37)), ((500, 300), 1024, (500, 300))],
+)
+def test_a_very_long_photo_keeps_its_rows(size: tuple[int, int], side: int, expected: tuple[int, int]) -> None:
+    assert page_module("uploads").limit_size(Image.new("RGB", size), side, lambda _: 10**9).size == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"), [("original", None), ("512", 512), (800, 800), (1024.0, 1024), ("64", 64)]
+)
+def test_a_longest_side_may_be_a_number(asked: Any, expected: int | None) -> None:
+    assert page_module("uploads").pixels_of(asked) == expected
+
+
+@pytest.mark.parametrize("asked", ["100000", 31, True, None, "wide", -5, [512], 1e400])
+def test_other_longest_sides_are_refused(asked: Any) -> None:
+    with pytest.raises(page_module("uploads").Refusal, match="must be one of 512, 1024, original, or a number"):
+        page_module("uploads").pixels_of(asked)
+
+
+def test_a_direction_may_be_named_by_its_domains() -> None:
+    uploads, domains = page_module("uploads"), {"a2b": ("summer", "winter"), "b2a": ("winter", "summer")}
+    found = [uploads.direction_of(domains, name) for name in ("a2b", "summer2winter", "winter2summer")]
+    assert found == ["a2b", "a2b", "b2a"]
+    for name in ("winter", None, ["a2b"], 5):
+        with pytest.raises(uploads.Refusal, match="one of a2b, b2a, summer2winter, winter2summer"):
+            uploads.direction_of(domains, name)
 
 
 def test_the_sweep_takes_what_is_old_and_not_spared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import gradio as gr
-from archives import Member, file_list, members, safe_stem
-from photo_tab import direction_choice
+from archives import Member, file_list, is_zip, members, safe_stem
+from photo_job import PhotoStep, translate_photo
+from PIL import Image
+from progress import Clock, plain_status, status
 from settings import JOB_SECONDS, LONG_SIDES, MAX_BATCH, MAX_BATCH_PIXELS
 from shelf import Shelf
-from uploads import Refusal, limit_size, new_folder, plain_name, read_photo, save_preview, told, uploaded_file
+from uploads import Refusal, direction_of, new_folder, pixels_of, plain_name, save_preview, told, uploaded_file
+
+from tabs.direction import direction_choice
 
 
-PREVIEWS, PREVIEW_SIDE = 60, 512
+PREVIEWS, PREVIEW_SIDE, GAP = 60, 384, 6
+STOPPED = "Stopped: these are the ones that were done."
+STOPPED_EMPTY = "Stopped before the first photo was done."
 JOB_QUEUE = {"concurrency_id": "jobs", "concurrency_limit": 1}
 
 
@@ -28,9 +34,10 @@ class Batch:
         total: photos that were sent.
         done: names of those that were translated.
         refused: name and reason of the others.
-        previews: (file, caption) of the first results.
+        previews: (file, caption) of the first results, before and after side by side.
         archive: the zip file with the results.
-        ended: whether it is complete, and why it ended early.
+        ended: why it ended early.
+        share: of the photo that is being translated, in [0, 1).
     """
 
     total: int
@@ -39,6 +46,12 @@ class Batch:
     previews: list[tuple[Path, str]] = field(default_factory=list)
     archive: Path | None = None
     ended: str = ""
+    share: float = 0.0
+
+    @property
+    def seen(self) -> float:
+        """Photos that are finished, with the share of the one that is not."""
+        return len(self.done) + len(self.refused) + self.share
 
     def __str__(self) -> str:
         lines = [f"{len(self.done)} of {self.total} translated. {self.ended}".strip()]
@@ -53,7 +66,7 @@ def sent_photos(uploads: list[dict[str, Any]] | None) -> list[Member | Path]:
     for upload in uploads if isinstance(uploads, list) else [uploads]:
         path = uploaded_file(upload, "Choose photos or a zip file first.")
         name = str(upload.get("orig_name") or path.name)
-        found.append(path if zipfile.is_zipfile(path) else Member(name, PurePosixPath(safe_stem(name).name), path))
+        found.append(path if is_zip(path) else Member(name, PurePosixPath(safe_stem(name).name), path))
     return found
 
 
@@ -85,54 +98,72 @@ def translate_all(
     """
     checkpoint = shelf.find(model)
     sent = sent_photos(uploads)
-    if direction not in checkpoint.domains:
-        raise Refusal(f"The direction must be one of {', '.join(checkpoint.domains)}.")
-    if long_side not in LONG_SIDES:
-        raise Refusal(f"The longest side must be one of {', '.join(LONG_SIDES)}.")
+    direction = direction_of(checkpoint.domains, direction)
+    pixels_of(long_side)
     total = sum(len(file_list(each)) if isinstance(each, Path) else 1 for each in sent)
     if total > MAX_BATCH:
         raise Refusal(f"These are {total} files. {MAX_BATCH} at once are the most.")
     domain = plain_name(checkpoint.domains[direction][1])
-    deadline, pixels = time.monotonic() + JOB_SECONDS, 0
+    clock, pixels = Clock(), 0
     batch, names, folder = Batch(total), set[str](), new_folder()
     finished = False
     try:
         with zipfile.ZipFile(folder / f"{domain}.zip", "w", zipfile.ZIP_STORED) as archive:  # PNG is packed already
             for member in flat(sent):
                 if stopped():
-                    batch.ended = "Stopped: these are the ones that were done."
+                    batch.ended = STOPPED
                     break
-                if time.monotonic() > deadline or pixels > MAX_BATCH_PIXELS:
+                if clock.seconds > JOB_SECONDS or pixels > MAX_BATCH_PIXELS:
                     batch.ended = "That was as much as one batch may take: send the others again."
                     break
                 try:
                     if isinstance(member.content, Refusal):
                         raise member.content
-                    photo = read_photo(member.content)
-                    photo = limit_size(photo, long_side, checkpoint.most_pixels(photo.width * photo.height))
-                    ((result,),) = shelf.translate(checkpoint, [photo], direction)
+                    for step in translate_photo(shelf, member.content, direction, long_side, model):
+                        batch.share = step.done / step.total * 0.99 if step.total else 0.0
+                        if not step.results:
+                            yield batch
+                        if stopped():
+                            break
                 except Refusal as refusal:
+                    batch.share = 0.0
                     batch.refused.append((member.name, refusal.message))
                     yield batch
                     continue
+                batch.share = 0.0
+                if not step.results:
+                    continue
+                result = step.results[0]
                 pixels += result.width * result.height
                 name = free_name(member.stem, domain, names)
                 with archive.open(name, "w") as file:
                     result.save(file, "PNG", compress_level=3)
                 batch.done.append(name)
                 if len(batch.previews) < previews:
-                    preview = save_preview(result, folder / f"{len(batch.done)}.jpg", PREVIEW_SIDE)
+                    preview = save_preview(side_by_side(step), folder / f"{len(batch.done)}.jpg", 2 * PREVIEW_SIDE)
                     batch.previews.append((preview, name))
                 yield batch
         if not batch.done:
             reasons = "; ".join(f"{name[:80]}: {reason}" for name, reason in batch.refused[:3])
-            raise Refusal(f"None of these files could be translated. {reasons}" if reasons else "Stopped.")
+            raise Refusal(f"None of these files could be translated. {reasons}" if reasons else STOPPED_EMPTY)
         batch.archive = folder / f"{domain}.zip"
         finished = True
         yield batch
     finally:  # also when the visitor leaves
         if not finished:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def side_by_side(step: PhotoStep) -> Image.Image:
+    """A photo and its translation in one picture, small enough for a gallery."""
+    halves = [picture.convert("RGB") for picture in (step.before, step.results[0]) if picture is not None]
+    for half in halves:
+        half.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    width, height = halves[0].size
+    pair = Image.new("RGB", (2 * width + GAP, height), "white")
+    for index, half in enumerate(halves):
+        pair.paste(half, (index * (width + GAP), 0))
+    return pair
 
 
 def flat(sent: list[Member | Path]) -> Iterator[Member]:
@@ -173,54 +204,76 @@ def batch_tab(shelf: Shelf, model: gr.Dropdown) -> None:
                 elem_id="batch-long-side",
             )
             with gr.Row():
-                button = gr.Button("Translate all", variant="primary", interactive=False, elem_id="translate-all")
-                stop = gr.Button("Stop", elem_id="stop-batch")
+                button = gr.Button(
+                    "Translate all", variant="primary", scale=3, interactive=False, elem_id="translate-all"
+                )
+                stop = gr.Button("Stop", visible=False, scale=1, min_width=80, elem_id="stop-batch")
         with gr.Column(scale=3, min_width=300):
-            gallery = gr.Gallery(label="Results", columns=3, height=420, buttons=[], elem_id="gallery")
-            report = gr.Textbox(
-                f"Up to {MAX_BATCH} photos at once.",
-                label="Report",
-                lines=2,
-                max_lines=8,
-                interactive=False,
-                elem_id="report",
+            bar = gr.HTML(plain_status(f"Up to {MAX_BATCH} photos at once."), elem_id="batch-progress")
+            gallery = gr.Gallery(
+                label="Before and after", columns=2, height=400, object_fit="contain", buttons=[], elem_id="gallery"
             )
+            report = gr.Textbox(label="Report", lines=2, max_lines=8, interactive=False, elem_id="report")
             download = gr.DownloadButton("Download all (zip)", interactive=False, elem_id="download-all")
     archive = gr.File(visible=False, label="Translations")
-    gone = gr.State(0)  # goes up when a batch that still waits is given up
     running, stopping = set[str](), set[str]()  # sessions
 
     def show(
-        uploads: list[dict[str, Any]] | None,
-        direction: str,
-        long_side: str,
-        model: str,
-        request: gr.Request,
-        progress: Any = None,
-    ) -> Iterator[tuple[Any, ...]]:
-        progress = progress or gr.Progress()
-        start, session = time.monotonic(), str(request.session_hash)
+        uploads: list[dict[str, Any]] | None, direction: str, long_side: str, model: str, request: gr.Request
+    ) -> Iterator[dict[Any, Any]]:
+        clock, session = Clock(), str(request.session_hash)
         running.add(session)
+        idle = {button: gr.update(value="Translate all", interactive=True), stop: gr.update(visible=False)}
+        shown = 0
         try:
             for batch in translate_all(shelf, uploads, direction, long_side, model, lambda: session in stopping):
-                seen = len(batch.done) + len(batch.refused)
-                if batch.archive is None:
-                    left = (time.monotonic() - start) / seen * (batch.total - seen)
-                    progress((seen, batch.total), desc=f"about {left:.0f} s left", unit="photos")
-                    yield gr.skip(), str(batch), gr.skip()
-                else:
-                    yield batch.previews, str(batch), gr.DownloadButton(value=batch.archive, interactive=True)
+                if batch.archive is not None:
+                    yield idle | {
+                        bar: status(f"{len(batch.done)} of {batch.total} translated · {clock.seconds:.0f} s", 1),
+                        gallery: batch.previews,
+                        report: str(batch),
+                        download: gr.update(value=batch.archive, interactive=True),
+                    }
+                    continue
+                text = f"{len(batch.done) + len(batch.refused)} of {batch.total} photos"
+                text += clock.left(batch.seen, batch.total)
+                update = {
+                    bar: status(text, batch.seen / batch.total),
+                    report: f"{batch}{clock.left(batch.seen, batch.total)}",
+                }
+                if len(batch.previews) > shown:
+                    shown = len(batch.previews)
+                    update[gallery] = list(batch.previews)
+                yield update
         except Refusal as refusal:
-            yield gr.skip(), told(refusal), gr.skip()
+            stopped = refusal.message == STOPPED_EMPTY
+            text = refusal.message if stopped else told(refusal)
+            yield idle | {bar: plain_status(text), report: text}
         finally:
             running.discard(session)
             stopping.discard(session)
 
-    def halt(gone: int, request: gr.Request) -> tuple[str, int]:
+    def begin(uploads: list[dict[str, Any]] | None) -> dict[Any, Any]:
+        return {
+            button: gr.update(value="Translating …", interactive=False),
+            stop: gr.update(visible=True),
+            bar: status("Waiting for its turn …", 0),
+            gallery: None,
+            report: "",
+            download: gr.update(value=None, interactive=False),
+        }
+
+    def halt(request: gr.Request) -> dict[Any, Any]:
         if request.session_hash in running:
-            stopping.add(request.session_hash)
-            return "Stopping after this photo …", gone
-        return "Stopped.", gone + 1
+            stopping.add(str(request.session_hash))
+            return {bar: plain_status("Stopping …"), gone: gr.skip()}
+        return {  # it still waits in the queue, from which it is taken
+            bar: plain_status(STOPPED_EMPTY),
+            report: STOPPED_EMPTY,
+            button: gr.update(value="Translate all", interactive=True),
+            stop: gr.update(visible=False),
+            gone: time.monotonic(),
+        }
 
     def translate_batch(
         files: list[dict[str, Any]] | None, direction: str, long_side: str, model: str
@@ -229,8 +282,10 @@ def batch_tab(shelf: Shelf, model: gr.Dropdown) -> None:
 
         Args:
             files: picture files, zip files of pictures, or both.
-            direction: a2b is from the model's domain a to domain b, b2a the way back.
-            long_side: pixels of each result's longest side; larger photos are shrunk, smaller ones keep their size.
+            direction: a2b is from the model's domain a to domain b, b2a the way back; the domains' names do too, such
+                as summer2winter.
+            long_side: pixels of each result's longest side, as a number, or original; larger photos are shrunk,
+                smaller ones keep their size.
             model: one of the page's models, which the endpoint `models` lists with their domains.
 
         Returns:
@@ -239,11 +294,15 @@ def batch_tab(shelf: Shelf, model: gr.Dropdown) -> None:
         *_, batch = translate_all(shelf, files, direction, long_side, model, previews=0)
         return str(batch.archive), str(batch)
 
+    gone = gr.State(0.0)  # changes when a batch that still waits is given up
     private = {"preprocess": False, "api_visibility": "private"}
+    quiet = {**private, "show_progress": "hidden"}
     inputs = [files, direction, long_side, model]
-    files.change(lambda files: gr.Button(interactive=bool(files)), files, button, show_progress="hidden", **private)
-    run = button.click(show, inputs, [gallery, report, download], show_progress_on=gallery, **JOB_QUEUE, **private)
-    stop.click(halt, gone, [report, gone], show_progress="hidden", api_visibility="private")
+    outputs = [bar, gallery, report, download, button, stop]
+    files.change(lambda files: gr.Button(interactive=bool(files)), files, button, **quiet)
+    started = button.click(begin, files, outputs, concurrency_limit=None, **quiet)
+    run = started.then(show, inputs, outputs, show_progress="minimal", show_progress_on=bar, **JOB_QUEUE, **private)
+    stop.click(halt, None, [*outputs, gone], concurrency_limit=None, **quiet)
     gone.change(None, None, None, cancels=[run], api_visibility="private")
-    model.change(lambda name: direction_choice(shelf.find(name)), model, direction, show_progress="hidden", **private)
+    model.change(lambda name: direction_choice(shelf.find(name)), model, direction, **quiet)
     gr.on([], translate_batch, inputs, [archive, report], api_name="translate_batch", preprocess=False, **JOB_QUEUE)

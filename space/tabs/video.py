@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from batch_tab import JOB_QUEUE
-from photo_tab import direction_choice
+from progress import Clock, Jobs, plain_status, status
 from settings import CLIP_SIDES, JOB_SECONDS, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS
 from shelf import Shelf
-from uploads import Refusal, new_folder, plain_name, told, uploaded_file
+from uploads import Refusal, direction_of, escaped, new_folder, plain_name, told, uploaded_file
 
 from cyclegan_hf import video
+from tabs.batch import JOB_QUEUE
+from tabs.direction import direction_choice
 
 
 logger = logging.getLogger(__name__)
@@ -35,14 +36,13 @@ def translate_clip(
     """
     checkpoint = shelf.find(model)
     source = uploaded_file(upload, "Choose a video first.")
-    if direction not in checkpoint.domains:
-        raise Refusal(f"The direction must be one of {', '.join(checkpoint.domains)}.")
-    if long_side not in CLIP_SIDES:
+    direction = direction_of(checkpoint.domains, direction)
+    if str(long_side) not in CLIP_SIDES:
         raise Refusal(f"The longest side must be one of {', '.join(CLIP_SIDES)}.")
     folder, finished = new_folder(), False
     stem = plain_name(str(upload.get("orig_name") or "video")) if upload else "video"
     target = folder / f"{stem}-{plain_name(checkpoint.domains[direction][1])}.mp4"
-    deadline = time.monotonic() + JOB_SECONDS
+    deadline = time.monotonic() + JOB_SECONDS  # with the time that it waits for others
     try:
         steps = video.translate_video(
             source,
@@ -61,20 +61,32 @@ def translate_clip(
         finished = True
         yield step.done, step.total, target
     except (ValueError, ImportError) as error:
-        logger.info("refused a video: %s", error)
-        raise Refusal(
-            f"This file cannot be translated: up to {MAX_CLIP_SECONDS} seconds and {MAX_CLIP_FRAMES} frames of an "
-            "MP4, WebM, MOV, MKV or AVI video are taken."
-        ) from None
+        logger.info("refused a video: %s", type(error).__name__)
+        raise Refusal(why_refused(source)) from None
     finally:  # also when the visitor stops it
         if not finished:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def say_stopped() -> str:
-    """What the page says of a stopped job; a little late, for the job's last words may yet come."""
-    time.sleep(1)
-    return "Stopped."
+def why_refused(source: Path) -> str:
+    """Tell what is wrong with a clip that was refused: it is too long, or no video at all."""
+    import av
+
+    options = {"format_whitelist": video.CONTAINERS, "protocol_whitelist": "file"}
+    try:
+        with av.open(str(source), options=options) as clip:
+            if not clip.streams.video:
+                return "This file has no pictures, only sound."
+            seconds = clip.duration / av.time_base if clip.duration else 0.0
+            frames = clip.streams.video[0].frames
+    except Exception:
+        return "This file cannot be opened as a video. Try an MP4, WebM, MOV, MKV or AVI file."
+    if seconds > MAX_CLIP_SECONDS or frames > MAX_CLIP_FRAMES:
+        return (
+            f"This video is too long: {seconds:.0f} seconds and {frames} frames. {MAX_CLIP_SECONDS} seconds and "
+            f"{MAX_CLIP_FRAMES} frames are the most."
+        )
+    return "This video is damaged, or only a part of it arrived. Try another file."
 
 
 def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
@@ -97,33 +109,66 @@ def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
             )
             steady = gr.Checkbox(True, label="Damp flicker where nothing moves", elem_id="steady")
             with gr.Row():
-                button = gr.Button("Translate video", variant="primary", interactive=False, elem_id="translate-clip")
-                stop = gr.Button("Stop", elem_id="stop-clip")
+                button = gr.Button(
+                    "Translate video", variant="primary", scale=3, interactive=False, elem_id="translate-clip"
+                )
+                stop = gr.Button("Stop", visible=False, scale=1, min_width=80, elem_id="stop-clip")
         with gr.Column(scale=3, min_width=300):
             player = gr.Video(label="Result", buttons=[], height=420, elem_id="clip-result")
             with gr.Row(equal_height=True):
                 with gr.Column(min_width=220):
-                    status = gr.Markdown("Choose a video. Its sound is kept.", elem_id="clip-info")
+                    bar = gr.HTML(plain_status("Choose a video. Its sound is kept."), elem_id="clip-info")
                 download = gr.DownloadButton(
                     "Download MP4", interactive=False, scale=0, min_width=190, elem_id="download-clip"
                 )
     mp4 = gr.File(visible=False, label="Translation")
+    job, jobs = gr.State(0), Jobs()
 
     def show(
-        upload: dict[str, Any] | None, direction: str, long_side: str, steady: bool, model: str
-    ) -> Iterator[tuple[Any, ...]]:
-        start = time.monotonic()
+        upload: dict[str, Any] | None,
+        direction: str,
+        long_side: str,
+        steady: bool,
+        model: str,
+        job: int,
+        request: gr.Request,
+    ) -> Iterator[dict[Any, Any]]:
+        clock = Clock()
+        idle = {button: gr.update(value="Translate video", interactive=True), stop: gr.update(visible=False)}
         try:
             for done, total, path in translate_clip(shelf, upload, direction, long_side, steady, model):
-                seconds = time.monotonic() - start
+                if not jobs.is_latest(request.session_hash, job):
+                    yield {bar: gr.skip()}  # Gradio repeats a job's last words when it ends
+                    return
                 if path is None:
-                    left = seconds / done * (total - done)
-                    yield gr.skip(), f"{done} of {total} frames · about {left:.0f} s left", gr.skip()
+                    yield {bar: status(f"{done} of {total} frames{clock.left(done, total)}", done / total)}
                 else:
-                    facts = f"**{shelf.find(model).labels[direction]}** · {done} frames · {seconds:.0f} s"
-                    yield path, facts, gr.DownloadButton(value=path, interactive=True)
+                    label = escaped(shelf.find(model).labels[direction])
+                    yield idle | {
+                        player: path,
+                        bar: status(f"<b>{label}</b> · {done} frames · {clock.seconds:.0f} s"),
+                        download: gr.update(value=path, interactive=True),
+                    }
         except Refusal as refusal:
-            yield gr.skip(), told(refusal), gr.skip()
+            yield idle | {bar: plain_status(told(refusal))}
+
+    def begin(request: gr.Request) -> dict[Any, Any]:
+        return {
+            job: jobs.start(request.session_hash),
+            button: gr.update(value="Translating …", interactive=False),
+            stop: gr.update(visible=True),
+            bar: status("Waiting for its turn …", 0),
+            player: None,
+            download: gr.update(value=None, interactive=False),
+        }
+
+    def halt(request: gr.Request) -> dict[Any, Any]:
+        jobs.start(request.session_hash)
+        return {
+            button: gr.update(value="Translate video", interactive=True),
+            stop: gr.update(visible=False),
+            bar: plain_status("Stopped."),
+        }
 
     def translate_video(clip: dict[str, Any] | None, direction: str, long_side: str, steady: bool, model: str) -> str:
         """Translates a short video from one domain to the other; its sound is kept.
@@ -142,9 +187,14 @@ def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
         return str(path)
 
     private = {"preprocess": False, "api_visibility": "private"}
+    quiet = {**private, "show_progress": "hidden"}
     inputs = [clip, direction, long_side, steady, model]
-    clip.change(lambda clip: gr.Button(interactive=bool(clip)), clip, button, show_progress="hidden", **private)
-    run = button.click(show, inputs, [player, status, download], show_progress_on=player, **JOB_QUEUE, **private)
-    stop.click(lambda: "Stopping …", None, status, cancels=[run], **private).then(say_stopped, None, status, **private)
-    model.change(lambda name: direction_choice(shelf.find(name)), model, direction, show_progress="hidden", **private)
+    outputs = [player, bar, download, button, stop]
+    clip.change(lambda clip: gr.Button(interactive=bool(clip)), clip, button, **quiet)
+    started = button.click(begin, None, [*outputs, job], concurrency_limit=None, **quiet)
+    run = started.then(
+        show, [*inputs, job], outputs, show_progress="minimal", show_progress_on=bar, **JOB_QUEUE, **private
+    )
+    stop.click(halt, None, outputs, cancels=[run], **quiet)
+    model.change(lambda name: direction_choice(shelf.find(name)), model, direction, **quiet)
     gr.on([], translate_video, inputs, mp4, api_name="translate_video", preprocess=False, **JOB_QUEUE)

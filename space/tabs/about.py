@@ -33,7 +33,7 @@ Each tab has an endpoint (*Use via API*, below): `/translate`, `/translate_batch
 from gradio_client import Client, handle_file
 
 client = Client("ADDRESS")  # of this page
-path = client.predict(photo=handle_file("photo.jpg"), direction="a2b", long_side="1024", api_name="/translate")
+path = client.predict(photo=handle_file("photo.jpg"), direction="summer2winter", long_side=1024, api_name="/translate")
 ```
 
 ## Licence
