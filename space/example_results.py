@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints import Checkpoint
-from PIL import Image
 from settings import FILES
 from shipped_examples import Example, examples_of, save_result, shipped_result, small
+
+from cyclegan_hf.image_formats import open_header
 
 
 COMPUTED = Path(tempfile.mkdtemp(prefix="examples-", dir=FILES.name))  # goes with the page
@@ -54,7 +55,7 @@ class ExampleResults:
             if (result := self.ready(checkpoint, example)) is None:
                 result = COMPUTED / hashlib.sha256(checkpoint.name.encode()).hexdigest()[:16] / f"{example.key}.jpg"
                 result.parent.mkdir(parents=True, exist_ok=True)
-                with Image.open(example.path) as picture:
+                with open_header(example.path) as picture:
                     ((translation,),) = self._shelf.translate(checkpoint, [picture.copy()], example.direction)
                 save_result(translation, result)
                 self._results[checkpoint.name, example.key] = result

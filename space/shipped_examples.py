@@ -12,6 +12,8 @@ from typing import Any
 
 from PIL import Image
 
+from cyclegan_hf.image_formats import open_header
+
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
 MANIFEST = "results.json"
@@ -86,11 +88,11 @@ def save_result(translation: Image.Image, path: Path) -> None:
 
 def small(before: Path, after: Path | None) -> Image.Image:
     """Return a thumbnail, split down the middle where there are two pictures."""
-    with Image.open(before) as picture:
+    with open_header(before) as picture:
         whole = picture.convert("RGB").resize(THUMBNAIL)
     if after is not None:
         width, height = THUMBNAIL
-        with Image.open(after) as picture:
+        with open_header(after) as picture:
             right = picture.convert("RGB").resize(THUMBNAIL).crop((width // 2, 0, width, height))
         whole.paste(right, (width // 2, 0))
         whole.paste("white", (width // 2 - 1, 0, width // 2 + 1, height))

@@ -296,7 +296,7 @@ def translate_in_strips(
     return result
 
 
-def _with_margins(generator: AffineResidualGenerator, sample: torch.Tensor, rows: int | None) -> torch.Tensor:
+def _with_margins(generator: Any, sample: torch.Tensor, rows: int | None) -> torch.Tensor:
     """Translate strips that overlap by all that an output pixel sees; no statistic spans the image."""
     multiple = generator.size_multiple
     margin = -(-generator.receptive_radius // multiple) * multiple

@@ -24,7 +24,6 @@ from typing import Any
 
 import torch
 from huggingface_hub import HfApi, hf_hub_url
-from PIL import Image
 
 
 HERE = Path(__file__).resolve().parent
@@ -37,6 +36,7 @@ from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.errors import one_line  # noqa: E402
 from cyclegan_hf.export import WEIGHTS_NAME, export_onnx  # noqa: E402
 from cyclegan_hf.hub_errors import hub_errors  # noqa: E402
+from cyclegan_hf.image_formats import open_header  # noqa: E402
 from cyclegan_hf.pipelines.folders import GRAPH_NAME, PRETRAINED_FOLDER, find_folder, is_hub_id  # noqa: E402
 from cyclegan_hf.pipelines.storage import whole_folder  # noqa: E402
 
@@ -106,7 +106,7 @@ def _samples(
         if (result := shipped_examples.shipped_result(example, weights)) is not None:
             shutil.copyfile(result, files["after"])
         else:
-            with Image.open(example.path) as picture:
+            with open_header(example.path) as picture:
                 translation = pipeline(picture, direction=example.direction).images[0]
             shipped_examples.save_result(translation, files["after"])
         shipped_examples.small(files["before"], files["after"]).save(files["thumbnail"], quality=80)

@@ -17,9 +17,9 @@ SPACE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(SPACE), str(SPACE.parent)]
 
 import shipped_examples as results  # noqa: E402
-from PIL import Image  # noqa: E402
 
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
+from cyclegan_hf.image_formats import open_header  # noqa: E402
 from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER  # noqa: E402
 
 
@@ -42,7 +42,7 @@ def make_results(opening: str | None = None, folder: Path = results.EXAMPLES) ->
             example = results.Example(path, direction)
             target = folder / "results" / f"{example.key}.jpg"
             target.parent.mkdir(parents=True, exist_ok=True)
-            with Image.open(path) as picture:
+            with open_header(path) as picture:
                 results.save_result(pipeline(picture, direction=direction).images[0], target)
             pictures[example.key] = results.digest(path)
     opening = opening or results.manifest(folder).get("opening")
