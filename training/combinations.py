@@ -3,6 +3,7 @@
 from torch import nn
 
 from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
+from cyclegan_hf.models.discriminator_feature import FeatureDiscriminator
 from training.config import TrainConfig
 from training.objectives import Networks
 
@@ -47,6 +48,11 @@ def check_combinations(config: TrainConfig, networks: Networks) -> None:
         raise ValueError(
             f"`losses.lambda_feature` must be 0: {name} gives no features; "
             "`discriminator._class_name: DualHeadDiscriminator` does."
+        )
+    if config.data.normalization == "dataset" and isinstance(networks.discriminator_a, FeatureDiscriminator):
+        raise ValueError(
+            f"`data.normalization` must be 'half' with {name}, whose frozen network takes images in [-1, 1], got "
+            "'dataset'."
         )
     if losses.lambda_penalty > 0 and _has_batch_norm(networks.discriminator_a):
         raise ValueError(

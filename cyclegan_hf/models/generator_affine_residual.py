@@ -28,7 +28,7 @@ class AffineResidualGenerator(NetworkMixin, ModelMixin, ConfigMixin):
 
     Blocks are depthwise and pointwise convolutions with a pixelwise norm (Liu et al. 2022, "A ConvNet for the 2020s",
     figure 4, with other norms and activations): a part of an image is translated as in the whole. With the defaults:
-    1,281,891 parameters.
+    1,286,451 parameters.
 
     Args:
         in_channels: Channels of the input images.
