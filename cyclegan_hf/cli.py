@@ -10,6 +10,7 @@ import gc
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -275,11 +276,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             words = sys.argv[1:] if arguments is None else arguments
             if words[:1] == ["train"]:  # its flags are the trainer's
                 return start_training(words[1:])
-            verb = bind_verb(words, VERBS, prog="cyclegan-hf", description=DESCRIPTION, version=__version__)
-            if not isinstance(verb, functools.partial):  # --help, which needs no Pillow
-                return verb()
-            with pixel_limit(MAX_PIXELS):
-                return verb()
+            with warnings.catch_warnings():  # a refusal in one line; the filter needs no Pillow, which loads later
+                warnings.filterwarnings("error", r"Image size \(\d+ pixels\) exceeds limit")
+                return bind_verb(words, VERBS, prog="cyclegan-hf", description=DESCRIPTION, version=__version__)()
         finally:
             sys.stdout.flush()  # here rather than at exit, where a closed pipe could only be reported
     except KeyboardInterrupt:
