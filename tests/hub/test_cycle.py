@@ -107,7 +107,15 @@ def check_model(server: HubServer, folder: Path) -> None:
     root = {path for path in files if path[0] != "." and not path.startswith("last-checkpoint/")}
     parts, names = ("generator_a2b", "generator_b2a"), ("", ".fp16")
     weights = [f"{part}/diffusion_pytorch_model{name}.safetensors" for part in parts for name in names]
-    records = ["README.md", "model_index.json", "recipe.yaml", "training.json", "metrics.json", "report.md"]
+    records = [
+        "README.md",
+        "model_index.json",
+        "pipeline.py",
+        "recipe.yaml",
+        "training.json",
+        "metrics.json",
+        "report.md",
+    ]
     grids = ["grid-a2b.jpg", "grid-b2a.jpg"]
     assert root == {*weights, *records, *grids, *(f"{part}/config.json" for part in parts)}
     last = {path.removeprefix("last-checkpoint/") for path in files if path.startswith("last-checkpoint/")}

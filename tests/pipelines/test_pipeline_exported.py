@@ -119,7 +119,7 @@ print(heard == [signal.SIGUSR1])
 def test_what_is_missing_or_wrong_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`backend` must be one of torch, onnx, openvino; got 'tpu'"):
         CycleGANPipeline.from_pretrained(folder, backend="tpu")
-    with pytest.raises(ValueError, match="takes a graph as it is: no `official`, `variant` or `dtype`"):
+    with pytest.raises(ValueError, match="takes a graph as it is: no `official`, `variant`, `dtype`"):
         CycleGANPipeline.from_pretrained(folder, backend="onnx", dtype=torch.bfloat16)
     with pytest.raises(ValueError, match="`direction` must be one of a2b, b2a, summer2winter, winter2summer"):
         CycleGANPipeline.from_pretrained(folder, backend="onnx")(make_picture("A", 0, 32), "a2a")
