@@ -31,7 +31,7 @@ def test_a_handful_of_pictures_is_in_memory_at_a_time_and_the_culprit_is_found(
         make_picture("B", index, 24 if index != 13 else 48).save(f"in/many{index:02d}.png")
     taken: list[int] = []
 
-    def run(images: list[Image.Image]) -> SimpleNamespace:
+    def run(images: list[Image.Image], **_: Any) -> SimpleNamespace:
         taken.append(len(images))
         if any(image.width > 40 for image in images):
             raise RuntimeError("not enough memory")
@@ -45,7 +45,7 @@ def test_a_handful_of_pictures_is_in_memory_at_a_time_and_the_culprit_is_found(
 
 
 def test_settings_that_the_first_picture_shows_to_be_wrong_stop_the_work(tmp_path: Path) -> None:
-    def run(images: list[Image.Image]) -> SimpleNamespace:
+    def run(images: list[Image.Image], **_: Any) -> SimpleNamespace:
         raise ValueError("`direction` must be one of a2b, b2a")
 
     with pytest.raises(ValueError, match=r"^`direction` must be"):
@@ -64,7 +64,7 @@ def test_the_next_picture_is_read_meanwhile_and_no_more() -> None:
             opened.append(index)
             yield index, make_picture("A", index)
 
-    def run(images: list[Image.Image]) -> SimpleNamespace:
+    def run(images: list[Image.Image], **_: Any) -> SimpleNamespace:
         translating.set()
         assert read.wait(30)
         return unchanged(images)

@@ -198,7 +198,7 @@ def test_a_stream_of_a_webdataset(photos: Path, model: str) -> None:
             "`word` is no column of pictures; the columns are image, label, word, number",
         ),
         (["nothing/*.parquet"], "nothing/*.parquet: cannot be read as a data set"),
-        (["user/nothing"], "user/nothing: cannot be read as a data set"),
+        (["user/nothing"], "user/nothing: there is no such folder"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(

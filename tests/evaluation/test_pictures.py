@@ -66,7 +66,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="found nothing in it"):
         find_pictures(tmp_path, NAMES)
     (tmp_path / "testA").mkdir()
-    with pytest.raises(ValueError, match=r"testA: expected pictures \(.*\), found none"):
+    with pytest.raises(ValueError, match=r"testA: expected .*, found none"):
         find_pictures(tmp_path, NAMES)
     save(tmp_path / "testA" / "1.png")
     with pytest.raises(ValueError, match=r"trainA and trainB .*found no such folder"):

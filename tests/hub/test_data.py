@@ -109,7 +109,7 @@ def write_shards(folder: str) -> tuple[list[list[int]], list[int]]:
     [
         ("", [], "--license"),
         ("", ["--license", "mine"], '"license" must be one of'),
-        ("empty", ["--license", "mit"], "expected a folder of pictures (.avif"),
+        ("empty", ["--license", "mit"], "2 files left out: 2 .txt"),
         ("gone", ["--license", "mit"], "expected a folder of pictures, there is no such folder"),
         ("broken", ["--license", "mit"], "1 of 4 pictures cannot be read; remove them. The first: "),
         ("", ["--license", "mit", "--domain-b", "summer"], "must be two different names, got 'summer' twice"),
