@@ -75,6 +75,7 @@ def test_a_run_that_is_asked_to_stop_waits_for_its_push(server: HubServer, tmp_p
 def test_a_stop_does_not_wait_for_a_hub_that_is_mute(server: HubServer, tmp_path: Path) -> None:
     """Its uploads hang in threads of a pool, which Python would wait for at its end."""
     settings = ["--hub-model-id", "tester/mute", "--hub-strategy", "checkpoint", "--max-train-steps", 10**6]
+    settings += ["--seed", 77]  # what another test has uploaded would not be sent again
     mute = server.fault("stall", "/lfs/", method="PUT", times=1000)
     process = start(server, tmp_path, "write", *settings, "--checkpointing-steps", 10**6)
     deadline = time.monotonic() + PATIENCE
@@ -86,10 +87,12 @@ def test_a_stop_does_not_wait_for_a_hub_that_is_mute(server: HubServer, tmp_path
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     began = time.monotonic()
-    _, complaint = process.communicate(timeout=PATIENCE)
-    took = time.monotonic() - began
-    mute.times = 0
-    mute.released.set()
+    try:
+        _, complaint = process.communicate(timeout=PATIENCE)
+        took = time.monotonic() - began
+    finally:
+        mute.times = 0
+        mute.released.set()
     assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in complaint
     (saved,) = (tmp_path / "run").glob("checkpoint-*")
     assert f"Not pushed to tester/mute: {saved.name}." in complaint
