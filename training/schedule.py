@@ -39,7 +39,7 @@ def fit_schedule(config: TrainConfig, steps_per_epoch: int | None) -> str | None
         A line for the log; `None` where nothing changed.
     """
     before, now = config.run.recipe_length, run_length(config.run)
-    config.run.recipe_length = None
+    config.run = dataclasses.replace(config.run, recipe_length=None)  # another config may hold the same `run`
     schedule = config.lr_scheduler
     names = _STRETCHED.get(schedule.type, _DEFAULTS)
     if before is None or before == now or not names:

@@ -118,7 +118,8 @@ def sweep(config: TrainConfig, searches: list[str], trials: int | None = None, s
     check_evaluation(first, load_sources(config.data), group="stages" if config.stages.epochs else "evaluation")
 
     settings = {"--search": searches, "--sampler": sampler} | flat(config)
-    del settings["run.output_dir"]  # a folder may be moved
+    for name in ("run.output_dir", "run.recipe_length"):  # a folder may be moved; a schedule is fitted only once
+        settings.pop(name, None)
     study = _open(root, settings)
     own = own_values(config, space)
     for values in grid or ([own] if own else []):

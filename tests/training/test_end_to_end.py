@@ -185,7 +185,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(task: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_asked_to_stop_saves_its_step_and_goes_on(task: Path, number: signal.Signals) -> None:
-    recipe = ["--recipe", "tiny.yaml", *data_flags(task), "--validation-steps", 0]
+    recipe = ["--recipe", "tiny.yaml", *data_flags(task), "--validation-steps", 0, "--lr-scheduler.type", "constant"]
     process = start(
         PLAIN, task, *recipe, "--output-dir", "run", "--max-train-steps", 10**6, "--checkpointing-steps", 10**6
     )

@@ -33,7 +33,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def one(output: str, *more: object, **options: Any) -> Run:
         words = ["--recipe", tmp_path / "recipe.yaml", "--output-dir", tmp_path / output]
         words += ["--data.a", tmp_path / "domains" / "trainA", "--data.b", tmp_path / "domains" / "trainB"]
-        words += [*more, "--resume-from-checkpoint", "latest"]
+        words += [*more, "--resume-from-checkpoint", "auto"]
         runs.append(Run(words, tmp_path / f"log-{len(runs)}", **options))
         return runs[-1]
 

@@ -22,7 +22,13 @@ from training.trainer import Trainer
 
 
 REPORT = {"batch_sizes": [3, 2, 1], "epochs": [100, 50, 30], "evaluation_epochs": [10, 5, 3], "seed": 1722426635407800}
-TINY = {"batch_sizes": [2, 1], "epochs": [3, 2], "evaluation_epochs": [2, 1], "seed": 1722426635407800}
+TINY = {
+    "metric": "swd",
+    "batch_sizes": [2, 1],
+    "epochs": [3, 2],
+    "evaluation_epochs": [2, 1],
+    "seed": 1722426635407800,
+}
 
 
 def staged(tmp_path: Path, name: str = "run", **groups: dict[str, Any]) -> TrainConfig:

@@ -230,5 +230,5 @@ def test_folders_without_pictures_are_named_with_their_flag(tmp_path: Path) -> N
         list_pictures(tmp_path / "one.png", "data.b")
     (tmp_path / "empty" / "inner").mkdir(parents=True)
     (tmp_path / "empty" / "inner" / "list.csv").touch()
-    with pytest.raises(ValueError, match=r"`data.test_a` .*empty holds none \(other files: 1\)"):
+    with pytest.raises(ValueError, match=r"`data.test_a` .*empty holds none \(1 file left out"):
         list_pictures(tmp_path / "empty", "data.test_a")

@@ -51,7 +51,8 @@ def weights_of(folder: Path) -> dict[str, Any]:
 
 
 def test_a_killed_sweep_goes_on_in_the_middle_of_a_trial_as_if_it_had_not_been(tmp_path: Path) -> None:
-    config = tiny_sweep(tmp_path, run={"max_train_steps": 40, "checkpointing_steps": 10})
+    run = {"max_train_steps": 40, "checkpointing_steps": 10}
+    config = tiny_sweep(tmp_path, run=run, lr_scheduler={"type": "constant"})  # a command fits another to the length
     flags = [f"--data.{key}={getattr(config.data, key)}" for key in ("a", "b", "test_a", "test_b")]
     searches = [f"--search={CYCLE}", f"--search={GAN}"]
     killed = start(

@@ -143,8 +143,8 @@ def test_resuming_under_other_circumstances_warns(tmp_path: Path, caplog: pytest
     config.run.allow_other_pictures = True
     (tmp_path / "domains" / "trainA" / "000.png").unlink()
     Trainer(config, tmp_path / "run" / "checkpoint-2")
-    assert "other pictures ({'a': 2, 'b': 3}, was {'a': 3, 'b': 3})" in caplog.text
-    assert "other batch_pictures (2, was 1)" in caplog.text
+    assert "{'a': 2, 'b': 3}, was {'a': 3, 'b': 3}" in caplog.text
+    assert "batch_pictures: 2, was 1" in caplog.text
 
 
 def test_another_batch_size_goes_on_where_the_streams_stood(tmp_path: Path) -> None:
