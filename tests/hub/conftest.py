@@ -1,5 +1,6 @@
 """A Hub on loopback, and one process with its real clients, for all tests of a worker."""
 
+import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -18,13 +19,12 @@ def shared_server() -> Iterator[HubServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def client(shared_server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Runs a function in the clients' process: one for all tests, for its imports take seconds."""
-    environment = shared_server.environment(tmp_path_factory.mktemp("home")) | {"OMP_NUM_THREADS": "1"}
+@contextlib.contextmanager
+def client_process(environment: dict[str, str]) -> Iterator[Client]:
+    """Run functions in a process of their own."""
     # Spawned: what this process has imported has read another HF_ENDPOINT.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, set_environment, (environment,)) as pool:
+    with ProcessPoolExecutor(1, context, set_environment, (environment | {"OMP_NUM_THREADS": "1"},)) as pool:
 
         def in_process(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             result, failure = pool.submit(run, function, *args, **kwargs).result(timeout=500)
@@ -32,6 +32,20 @@ def client(shared_server: HubServer, tmp_path_factory: pytest.TempPathFactory) -
                 raise ClientError(failure)
             return result
 
+        yield in_process
+
+
+@pytest.fixture(scope="session")
+def client(shared_server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Runs a function in the clients' process: one for all tests, for its imports take seconds."""
+    with client_process(shared_server.environment(tmp_path_factory.mktemp("home"))) as in_process:
+        yield in_process
+
+
+@pytest.fixture
+def own_client(shared_server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Runs a function in a new process, in which no earlier test has left a thread that draws random numbers."""
+    with client_process(shared_server.environment(tmp_path_factory.mktemp("home"))) as in_process:
         yield in_process
 
 
