@@ -301,7 +301,7 @@ def batch_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     outputs = [bar, gallery, report, download, button, stop]
     files.change(lambda files: gr.Button(interactive=bool(files)), files, button, **quiet)
     started = button.click(begin, files, outputs, concurrency_limit=None, **quiet)
-    run = started.then(show, inputs, outputs, show_progress="minimal", show_progress_on=bar, **JOB_QUEUE, **private)
+    run = started.then(show, inputs, outputs, **JOB_QUEUE, **quiet)
     stop.click(halt, None, [*outputs, gone], concurrency_limit=None, **quiet)
     gone.change(None, None, None, cancels=[run], api_visibility="private")
     model.change(lambda name: direction_choice(shelf.find(name)), model, direction, **quiet)

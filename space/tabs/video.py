@@ -192,9 +192,7 @@ def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     outputs = [player, bar, download, button, stop]
     clip.change(lambda clip: gr.Button(interactive=bool(clip)), clip, button, **quiet)
     started = button.click(begin, None, [*outputs, job], concurrency_limit=None, **quiet)
-    run = started.then(
-        show, [*inputs, job], outputs, show_progress="minimal", show_progress_on=bar, **JOB_QUEUE, **private
-    )
+    run = started.then(show, [*inputs, job], outputs, **JOB_QUEUE, **quiet)  # Gradio's own would call a stop an error
     stop.click(halt, None, outputs, cancels=[run], **quiet)
     model.change(lambda name: direction_choice(shelf.find(name)), model, direction, **quiet)
     gr.on([], translate_video, inputs, mp4, api_name="translate_video", preprocess=False, **JOB_QUEUE)

@@ -44,7 +44,7 @@ def client(shared_server: HubServer, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def own_client(shared_server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Runs a function in a new process, in which no earlier test has left a thread that draws random numbers."""
+    """Runs a function in a new process, for what leaves a thread at work that later tests would hear."""
     with client_process(shared_server.environment(tmp_path_factory.mktemp("home"))) as in_process:
         yield in_process
 

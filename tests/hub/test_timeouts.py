@@ -147,12 +147,12 @@ def mute_run(folder: str, settings: dict[str, Any]) -> tuple[list[str], list[flo
 
 @pytest.mark.parametrize("strategy", ["checkpoint", "all"])
 def test_a_run_begins_and_stops_beside_a_hub_that_is_mute(
-    server: HubServer, client: Client, tmp_path: Path, strategy: str
+    server: HubServer, own_client: Client, tmp_path: Path, strategy: str
 ) -> None:
     stall = server.fault("stall", "/repos/create", times=1000)
     try:
         settings = {"hub_model_id": "tester/mute", "hub_strategy": strategy}
-        lines, times = client(mute_run, str(tmp_path), settings)
+        lines, times = own_client(mute_run, str(tmp_path), settings)
     finally:
         stall.times = 0
         stall.released.set()

@@ -220,14 +220,14 @@ def train(folder: str, push: dict[str, Any] | None, hf_token: str = "hf_write") 
 
 
 def test_a_pushing_run_is_the_run_that_it_would_have_been(
-    server: HubServer, own_client: Client, tmp_path: Path
+    server: HubServer, client: Client, tmp_path: Path
 ) -> None:
     """Bit for bit, and while its checkpoints are removed as they are pushed."""
     for name in ("quiet", "pushing"):
         (tmp_path / name).mkdir()
     settings = {"push_to_hub": True, "hub_model_id": "tester/same", "hub_strategy": "all"}
-    quiet = own_client(train, str(tmp_path / "quiet"), None)
-    pushing = own_client(train, str(tmp_path / "pushing"), settings)
+    quiet = client(train, str(tmp_path / "quiet"), None)
+    pushing = client(train, str(tmp_path / "pushing"), settings)
     assert quiet == pushing and len(quiet) == 2 + 2 + 4
     assert titles(server, "tester/same") == [f"checkpoint-{step}" for step in range(1, 6)] + ["End of training"]
     assert folders(server, "tester/same") == {f"checkpoint-{step}" for step in range(1, 6)}
