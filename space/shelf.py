@@ -23,6 +23,7 @@ from settings import MAX_SETTINGS, MAX_WEIGHTS, PHOTO_SECONDS, PIECE_BYTES, WHOL
 from turns import Ticket, Turns, waiting
 from uploads import Refusal
 
+from cyclegan_hf.hub_timeouts import answer_seconds
 from cyclegan_hf.saved_files import INDEX_NAME
 
 
@@ -104,7 +105,7 @@ class Shelf:
         from huggingface_hub import HfApi
 
         try:
-            info = HfApi().model_info(name, files_metadata=True)
+            info = HfApi().model_info(name, files_metadata=True, timeout=answer_seconds())
             files = {file.rfilename: file.size or 0 for file in info.siblings or []}
             if INDEX_NAME not in files and any(map(OFFICIAL_FILE.fullmatch, files)):
                 raise Refusal(

@@ -14,6 +14,9 @@ from pathlib import Path
 
 if __name__ == "__main__":  # as in train.py: the command puts training/ first on the path; the packages lie beside it
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from cyclegan_hf.processes import wait_passively
+
+    wait_passively()  # before torch loads
 
 import torch
 from tqdm.auto import tqdm

@@ -4,7 +4,6 @@ Keys are full (`losses.lambda_a`); those that share their values are joined (`lo
 """
 
 import dataclasses
-import difflib
 import json
 import math
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from cyclegan_hf.errors import nearest
 from training.builders import build_networks
 from training.config import TrainConfig
 from training.strict_yaml import build, parse, plain
@@ -110,8 +110,9 @@ def _full_key(name: str, config: TrainConfig) -> str:
     group = key.partition(".")[0]
     known = list(flat(config))
     if key not in known and group not in BLOCKS:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0)
-        raise ValueError(f"`--search` names an unknown key `{name}`. Did you mean `{near[0]}`?")
+        meant = [full for full in known if full.partition(".")[2] == key.rpartition(".")[2]]  # another group's
+        hint = f"; did you mean `{meant[0]}`?" if meant else nearest(key, known)
+        raise ValueError(f"`--search` names an unknown key `{name}`{hint}")
     if group == "evaluation" or key in FIXED:
         raise ValueError(f"`--search` cannot vary `{key}`: trials are compared by the same pictures and metric.")
     return key

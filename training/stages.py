@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import shutil
@@ -33,6 +34,7 @@ from training.evaluation import check_evaluation
 from training.hub_config import HubConfig
 from training.publishing import Publisher
 from training.report import read_best, write_json, write_text
+from training.run_lock import run_lock
 from training.samples import sample_pictures
 from training.tracking import read_epochs
 from training.trainer import Trainer
@@ -67,6 +69,18 @@ def train_in_stages(config: TrainConfig) -> None:
     main = Processes.of_environment().is_main
     publisher = Publisher(config.hub, root, main)
     publisher.open()
+    with contextlib.ExitStack() as held:
+        _run_stages(config, plan, root, held, main)
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+    publisher.finish()
+
+
+def _run_stages(
+    config: TrainConfig, plan: list[TrainConfig], root: Path, held: contextlib.ExitStack, main: bool
+) -> None:
+    if root.exists():
+        held.enter_context(run_lock(root, wanted=main))
     for number, stage in enumerate(plan, start=1):
         folder = Path(stage.run.output_dir)
         logger.info("Stage %d of %d: %s.", number, len(plan), _in_words(stage))
@@ -74,8 +88,10 @@ def train_in_stages(config: TrainConfig) -> None:
             logger.info("Stage %d is done already.", number)
         else:
             trainer = Trainer(stage, find_checkpoint("latest", folder))
+            if main and not root.exists():  # only now: what cannot work leaves no folder
+                root.mkdir(parents=True)
+                held.enter_context(run_lock(root))
             if main and not (root / STAGES_NAME).exists():
-                root.mkdir(parents=True, exist_ok=True)
                 write_text(root / STAGES_NAME, config.to_yaml())
             trainer.train()
             del trainer  # its networks and optimisers, before the next stage's
@@ -83,9 +99,6 @@ def train_in_stages(config: TrainConfig) -> None:
             _record(root, plan[:number])
     if main:
         _publish(config, plan)
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.barrier()
-    publisher.finish()
 
 
 def stage_configs(config: TrainConfig) -> list[TrainConfig]:

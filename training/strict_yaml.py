@@ -1,12 +1,13 @@
 """Dataclasses from YAML, with nothing guessed: unknown keys and wrong types are refused by name."""
 
 import dataclasses
-import difflib
 import types
 import typing
 from typing import Any, Literal
 
 import yaml
+
+from cyclegan_hf.errors import nearest
 
 
 class _Loader(yaml.SafeLoader):
@@ -76,8 +77,7 @@ def build(cls: type, content: Any, key: str = "") -> Any:
     names = [f.name for f in dataclasses.fields(cls)]
     for name in content:
         if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1, cutoff=0)
-            raise ValueError(f"Unknown key `{key}{name}`. Did you mean `{key}{near[0]}`?")
+            raise ValueError(f"Unknown key `{key}{name}`{nearest(str(name), names)}")
     return cls(**{name: _value(hints[name], value, f"{key}{name}") for name, value in content.items()})
 
 

@@ -26,6 +26,10 @@ from typing import Any, NoReturn
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 try:
+    from cyclegan_hf.processes import wait_passively
+
+    wait_passively()  # before torch loads
+
     import numpy as np
     import optuna
     import torch
@@ -44,6 +48,7 @@ try:
     from training.data.sources import load_sources
     from training.evaluation import check_evaluation
     from training.report import read_best
+    from training.run_lock import run_lock
     from training.search_space import flat, own_values, search_space, with_values
     from training.stages import stage_configs, train_in_stages
     from training.sweep_report import as_text, write_sweep_report
@@ -120,7 +125,19 @@ def sweep(config: TrainConfig, searches: list[str], trials: int | None = None, s
     settings = {"--search": searches, "--sampler": sampler} | flat(config)
     for name in ("run.output_dir", "run.recipe_length"):  # a folder may be moved; a schedule is fitted only once
         settings.pop(name, None)
-    study = _open(root, settings)
+    root.mkdir(parents=True, exist_ok=True)
+    with run_lock(root):
+        _run_trials(config, space, grid, _open(root, settings), trials)
+
+
+def _run_trials(
+    config: TrainConfig,
+    space: dict[str, BaseDistribution],
+    grid: list[dict[str, Any]],
+    study: optuna.Study,
+    trials: int | None,
+) -> None:
+    root, sampler = Path(config.run.output_dir), study.user_attrs["settings"]["--sampler"]
     own = own_values(config, space)
     for values in grid or ([own] if own else []):
         study.enqueue_trial(values, skip_if_exists=True)
@@ -176,7 +193,6 @@ def _prepared(config: TrainConfig) -> TrainConfig:
 def _open(root: Path, settings: dict[str, Any]) -> optuna.Study:
     """The folder's study, new or to go on with; its settings must be the same."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    root.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(root / "study.journal")))
     study = optuna.create_study(storage=storage, study_name="sweep", load_if_exists=True)
     before = study.user_attrs.get("settings", settings)

@@ -36,6 +36,7 @@ from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.errors import one_line  # noqa: E402
 from cyclegan_hf.export import WEIGHTS_NAME, export_onnx  # noqa: E402
 from cyclegan_hf.hub_errors import hub_errors  # noqa: E402
+from cyclegan_hf.hub_timeouts import answer_seconds  # noqa: E402
 from cyclegan_hf.image_formats import open_header  # noqa: E402
 from cyclegan_hf.pipelines.folders import GRAPH_NAME, PRETRAINED_FOLDER, find_folder, is_hub_id  # noqa: E402
 from cyclegan_hf.pipelines.storage import whole_folder  # noqa: E402
@@ -204,7 +205,7 @@ def _copy_weights(
 def _weights_on_hub(model: str, generators: dict[str, Any]) -> dict[str, Any]:
     """Each direction's addresses on the Hub, at the newest commit: a later push does not change the page."""
     with hub_errors(model):
-        info = HfApi(token=False).model_info(model, files_metadata=True)
+        info = HfApi(token=False).model_info(model, files_metadata=True, timeout=answer_seconds())
     found = {file.rfilename: file.size or 0 for file in info.siblings or []}
     described = {}
     for name in generators:

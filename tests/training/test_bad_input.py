@@ -110,7 +110,7 @@ def half_precision_on_a_processor(tmp_path: Path) -> list[object]:
         (file_for_folder, "`data.b` must be a folder of pictures; {tmp}/domains/trainB/000.png is a file."),
         (all_truncated, "None of 6 pictures can be read, the last: {tmp}/domains/trainA/005.png"),
         (no_test_pictures, "`data.test_b` must be a folder of pictures; {tmp}/nowhere does not exist."),
-        (unknown_key, "Unknown key `losses.lamda_a`. Did you mean `losses.lambda_a`?"),
+        (unknown_key, "Unknown key `losses.lamda_a`; did you mean `lambda_a`?"),
         (folder_for_recipe, "Expected a recipe at {tmp}/folder.yaml, which cannot be read"),
         (unequal_channels, "`losses.lambda_identity` must be 0 where the domains' channels differ (3 and 1)"),
         (uneven_size, "`data.image_size` must be a multiple of 2 and at least 4 for ResnetGenerator, got 33."),

@@ -29,10 +29,11 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("optimiser: {learning_rate: 1}", "Unknown key `optimiser`. Did you mean `optimizer`?"),
-        ("losses: {lamda_a: 1}", "Unknown key `losses.lamda_a`. Did you mean `losses.lambda_a`?"),
-        ("run: {max_training_steps: 1}", "Unknown key `run.max_training_steps`. Did you mean `run.max_train_steps`?"),
-        ("1: {}", "Unknown key `1`."),
+        ("optimiser: {learning_rate: 1}", "Unknown key `optimiser`; did you mean `optimizer`?"),
+        ("losses: {smoothness: 1}", "Unknown key `losses.smoothness`; expected one of adaptive"),
+        ("losses: {lamda_a: 1}", "Unknown key `losses.lamda_a`; did you mean `lambda_a`?"),
+        ("run: {max_training_steps: 1}", "Unknown key `run.max_training_steps`; did you mean `max_train_steps`?"),
+        ("1: {}", "Unknown key `1`"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_name(tmp_path: Path, text: str, message: str) -> None:

@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.training.tiny import tiny_config
 from training.run_lock import LOCK_NAME, check_unlocked, run_lock
+from training.stages import train_in_stages
 
 
 HOLDER = """
@@ -46,6 +49,33 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
     with run_lock(tmp_path):
         assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
     assert not (tmp_path / LOCK_NAME).exists()
+
+
+def in_stages(folder: Path) -> None:
+    stages = {"batch_sizes": [1], "epochs": [1], "evaluation_epochs": [1], "metric": "swd"}
+    train_in_stages(tiny_config(folder, stages=stages))
+
+
+def in_a_sweep(folder: Path) -> None:
+    pytest.importorskip("optuna", reason="the extra `search` is not installed")
+    from training.sweep import sweep
+
+    config = tiny_config(folder, evaluation={"metric": "swd", "epochs": 1})
+    sweep(config, ["losses.lambda_gan=1,2"], sampler="grid")
+
+
+@pytest.mark.parametrize("start", [in_stages, in_a_sweep])
+def test_the_folder_of_several_runs_is_held_too(tmp_path: Path, start: Callable[[Path], None]) -> None:
+    folder = Path(tiny_config(tmp_path).run.output_dir)
+    folder.mkdir()
+    owner = hold(folder)
+    try:
+        with pytest.raises(ValueError, match="in use by process"):
+            start(tmp_path)
+        assert [file.name for file in folder.iterdir()] == [LOCK_NAME]
+    finally:
+        owner.kill()
+        owner.wait()
 
 
 def test_nothing_is_written_where_nothing_is_held(tmp_path: Path) -> None:

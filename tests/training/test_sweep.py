@@ -212,9 +212,9 @@ def test_the_space_has_the_types_of_the_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("searches", "message"),
     [
-        (["losses.lambda_aa=1:2"], "unknown key `losses.lambda_aa`. Did you mean `losses.lambda_a`?"),
-        (["lambda_gan=1:2"], "unknown key `lambda_gan`. Did you mean `losses.lambda_gan`?"),
-        (["loses.lambda_gan=1:2"], "unknown key `loses.lambda_gan`. Did you mean `losses.lambda_gan`?"),
+        (["losses.lambda_aa=1:2"], "unknown key `losses.lambda_aa`; did you mean `losses.lambda_a`?"),
+        (["lambda_gan=1:2"], "unknown key `lambda_gan`; did you mean `losses.lambda_gan`?"),
+        (["loses.lambda_gan=1:2"], "unknown key `loses.lambda_gan`; did you mean `losses.lambda_gan`?"),
         (["generator.num_resblocks=1,2"], "num_resblocks"),
         (["losses.lambda_a"], "must be key=low:high, key=low:high:log or key=value,value, got 'losses.lambda_a'"),
         (["losses.lambda_a=2:1"], "in rising numbers, got '2:1'"),
