@@ -1,0 +1,76 @@
+"""Aligned pairs: the same scene in both domains, such as a landscape rendered in summer and in winter."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cyclegan_hf.image_formats import FORMATS
+
+
+GAMMA, BALANCE, CONTRAST, OFFSET = 0.4, 0.03, 0.25, 0.08
+SATURATION = (0.4, 1.0)
+"""Rendered colours are stronger than photographs': they are only weakened."""
+ZOOM = 1.7
+"""Largest size that a picture is resized to, over the size of the crop."""
+
+
+def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
+    """Find the pictures that both domains have.
+
+    Args:
+        folder: Holds `a/` and `b/`, with files of the same names.
+
+    Returns:
+        The two files of each pair, sorted by name.
+
+    Raises:
+        ValueError: If there are none, or a file has no partner.
+    """
+    found = [{file.stem: file for file in _pictures(folder / domain)} for domain in ("a", "b")]
+    if alone := sorted(found[0].keys() ^ found[1].keys()):
+        raise ValueError(f"`--pairs {folder}`: {len(alone)} pictures lack a partner, such as {alone[0]}.")
+    if not found[0]:
+        raise ValueError(f"`--pairs {folder}` must hold the folders `a` and `b` with pictures of the same names.")
+    return [(found[0][name], found[1][name]) for name in sorted(found[0])]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    endings = tuple(Image.registered_extensions())
+    return [file for file in folder.iterdir() if file.name.lower().endswith(endings) and file.is_file()]
+
+
+def draw_pair(pair: tuple[Path, Path], crop: int, rng: np.random.Generator) -> list[torch.Tensor]:
+    """Open a pair and change both pictures alike: size, place of the crop, mirroring, light and colours.
+
+    Args:
+        pair: Its files.
+        crop: Height and width of the result, in pixels.
+        rng: Random numbers.
+
+    Returns:
+        Two batches of one picture in [-1, 1], of shape `(1, 3, crop, crop)`.
+    """
+    size = int(rng.integers(crop, round(crop * ZOOM), endpoint=True))
+    corner, mirrored = rng.random(2), rng.random() < 0.5
+    gamma, balance = np.exp(rng.uniform(-GAMMA, GAMMA)), np.exp(rng.normal(0, BALANCE, 3))
+    saturation, contrast = rng.uniform(*SATURATION), 1 + rng.uniform(-CONTRAST, CONTRAST)
+    offset = rng.uniform(-OFFSET, OFFSET)
+    drawn = []
+    for file in pair:
+        with Image.open(file, formats=FORMATS) as opened:
+            image = opened.convert("RGB")
+        scale = size / min(image.size)
+        width, height = (max(crop, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        left, top = (int(share * (side - crop + 1)) for share, side in zip(corner, (width, height), strict=True))
+        values = np.asarray(image.crop((left, top, left + crop, top + crop)), np.float32) / 255
+        values = values**gamma * balance
+        grey = values.mean(axis=-1, keepdims=True)
+        values = (grey + (values - grey) * saturation - 0.5) * contrast + 0.5 + offset
+        values = values[:, ::-1] if mirrored else values
+        drawn.append(torch.from_numpy(values.clip(0, 1) * 2 - 1).permute(2, 0, 1)[None].float())
+    return drawn
