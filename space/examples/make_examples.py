@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from terrain import HAZE, SKY, SUN, Array, Place, World, develop, mix, smoothstep
+from terrain import Array, Place, World, develop, mix, smoothstep
 from trees import draw_trees, plant, tree_shadows, wooded
 
 
-WIDTH, HEIGHT, SUPER = 512, 384, 2
+WIDTH, HEIGHT = 512, 384
 MAX_BYTES = 60_000
 
 PLACES = (
@@ -42,7 +42,7 @@ def paint_sky(world: World, width: int, v: Array) -> Array:
     u = ((np.arange(width) + 0.5) / width - 0.5) * place.view
     rise = np.repeat(np.clip(v, 0.004, None)[:, None], width, axis=1)
     zenith = np.array([0.09, 0.22, 0.52] if place.season == "summer" else [0.16, 0.30, 0.54])
-    light = mix(HAZE[place.season] * 1.12, zenith, smoothstep(-0.05, 0.75, rise) ** 0.7)
+    light = mix(place.light.haze * 1.12, zenith, smoothstep(-0.05, 0.75, rise) ** 0.7)
     x, y = u / rise * 1.6, 1 / rise * 1.6  # kilometres
     x, y = x + 0.15 * world.cover.fractal(x * 1.3 + 5, y * 1.3, 3), y + 3 * place.seed
     body = world.cover.fractal(x / 1.9, y / 1.9, 7, gain=0.52)
@@ -75,7 +75,7 @@ def paint_ground(world: World, x: Array, y: Array, trees: Array) -> Array:
     """The light of ground points of shape (N,), as (N, 3), without haze."""
     place = world.place
     z = world.height(x, y, detail=11)
-    step = np.maximum(0.05, y * place.view / (WIDTH * SUPER))
+    step = np.maximum(0.05, y * place.view / (WIDTH * place.quality.supersampling))
     normal = np.stack([z - world.height(x + step, y, detail=11), z - world.height(x, y + step, detail=11), step], -1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     woods = wooded(world, x, y, z)
@@ -86,7 +86,7 @@ def paint_ground(world: World, x: Array, y: Array, trees: Array) -> Array:
     cloud = world.cover.fractal(x / 900 + 9, y / 900, 3)
     lit = lit * (1 - 0.6 * smoothstep(0.9 - place.clouds, 1.3 - place.clouds, cloud))
     sky = (0.45 + 0.55 * normal[:, 2]) * (0.6 + 0.4 * shade)
-    return albedo * (sky[:, None] * SKY[place.season] + lit[:, None] * SUN[place.season])
+    return albedo * (sky[:, None] * place.light.sky + lit[:, None] * place.light.sun)
 
 
 def mirror(world: World, scene: Array, x: Array, y: Array, v: Array, wet: Array) -> Array:
@@ -110,8 +110,10 @@ def draw_grass(world: World, canvas: Image.Image, x: Array, y: Array, wet: Array
     place, rng = world.place, world.rng
     summer, focal = place.season == "summer", y.shape[1] / place.view
     near, straw = np.argwhere((y < 45) & ~wet), np.array([148, 130, 104])
+    if not len(near):
+        return
     draw, pixels = ImageDraw.Draw(canvas), np.asarray(canvas).astype(float)
-    chosen = near[rng.integers(0, len(near), 45_000 if summer else 420)]
+    chosen = near[rng.integers(0, len(near), place.quality.blades if summer else 420)]
     chosen = chosen[np.argsort(chosen[:, 0], kind="stable")]
     places = x[*chosen.T] / 6, y[*chosen.T] / 6
     for (row, column), patch in zip(chosen, world.cover.fractal(*places, 2) > 0.55, strict=True):
@@ -136,15 +138,15 @@ def as_colour(values: Array) -> tuple[int, ...]:
 
 def make_picture(place: Place, width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
     """Makes one picture of `width` x `height` pixels."""
-    world = World(place)
-    x, y, v = world.trace(width * SUPER, height * SUPER)
+    world, scale = World(place), place.quality.supersampling
+    x, y, v = world.trace(width * scale, height * scale)
     land = np.isfinite(y)
     wet = land & (world.height(x, np.where(land, y, 0)) < world.water + 0.02)
     dry = land & ~wet
     trees = plant(world)
-    light = paint_sky(world, width * SUPER, v)
-    light[dry] = mix(paint_ground(world, x[dry], y[dry], trees), HAZE[place.season], 1 - np.exp(-y[dry] / place.haze))
-    canvas, haze, seen = develop(light), develop(HAZE[place.season]), np.where(wet, np.inf, y)
+    light = paint_sky(world, width * scale, v)
+    light[dry] = mix(paint_ground(world, x[dry], y[dry], trees), place.light.haze, 1 - np.exp(-y[dry] / place.haze))
+    canvas, haze, seen = develop(light), develop(place.light.haze), np.where(wet, np.inf, y)
     if wet.any():
         scene = canvas.copy()
         draw_trees(world, scene, trees[trees[:, 1] > np.median(y[wet])], seen, haze)

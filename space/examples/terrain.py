@@ -10,9 +10,43 @@ Array = np.ndarray
 FAR = 9000.0  # metres to the end of the world
 
 # Light is linear RGB, 1 being a white sheet in the summer sun; greens, browns and whites elsewhere are albedos.
-SUN = {"summer": np.array([1.25, 1.16, 1.0]), "winter": np.array([1.6, 1.47, 1.28])}
-SKY = {"summer": np.array([0.30, 0.38, 0.50]), "winter": np.array([0.22, 0.28, 0.39])}
-HAZE = {"summer": np.array([0.52, 0.62, 0.74]), "winter": np.array([0.60, 0.66, 0.74])}
+
+
+@dataclass(frozen=True)
+class Light:
+    """Linear RGB of the sun, of the sky's light from above, and of the air."""
+
+    sun: Array
+    sky: Array
+    haze: Array
+
+
+LIGHT = {
+    "summer": Light(np.array([1.25, 1.16, 1.0]), np.array([0.30, 0.38, 0.50]), np.array([0.52, 0.62, 0.74])),
+    "winter": Light(np.array([1.6, 1.47, 1.28]), np.array([0.22, 0.28, 0.39]), np.array([0.60, 0.66, 0.74])),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """How much work goes into a picture.
+
+    Attributes:
+        supersampling: rendered pixels for each pixel, in each direction.
+        steps: along each ray.
+        trees: places where a tree may stand.
+        blades: of grass in the foreground.
+        sprites: different conifers.
+    """
+
+    supersampling: int = 2
+    steps: int = 2600
+    trees: int = 160_000
+    blades: int = 45_000
+    sprites: int = 8
+
+
+FULL, DRAFT = Quality(), Quality(supersampling=1, steps=1300, trees=90_000, blades=14_000, sprites=4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +68,8 @@ class Place:
         broadleaf: share of the trees that are no conifers.
         clouds: 0 (clear) to 1 (covered).
         haze: metres after which two thirds of the light are the air's.
+        colours: of the light; unset, the season's.
+        quality: what the rendering may cost.
     """
 
     name: str
@@ -50,6 +86,12 @@ class Place:
     broadleaf: float = 0.0
     clouds: float = 0.35
     haze: float = 12_000.0
+    colours: Light | None = None
+    quality: Quality = FULL
+
+    @property
+    def light(self) -> Light:
+        return self.colours or LIGHT[self.season]
 
 
 def smoothstep(low: float | Array, high: float | Array, x: float | Array) -> Array:
@@ -147,7 +189,7 @@ class World:
         place = self.place
         u = ((np.arange(width) + 0.5) / width * 2 - 1) * place.view / 2
         v = (np.arange(height)[::-1] + 0.5 - height * place.tilt) * place.view / width
-        steps = np.geomspace(2.0, FAR, 2600)
+        steps = np.geomspace(2.0, FAR, place.quality.steps)
         ground = np.concatenate([self.height(y * u, y + 0 * u) for y in np.array_split(steps[:, None], 16)])
         slope = (np.maximum(ground, self.water) - self.eye) / steps[:, None]
         skyline = np.maximum.accumulate(slope, axis=0)

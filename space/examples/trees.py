@@ -2,7 +2,7 @@
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
-from terrain import FAR, SKY, SUN, Array, World, develop, smoothstep
+from terrain import FAR, LIGHT, Array, World, develop, smoothstep
 
 
 def splat(points: Array, depth: Array, light: Array, width: int, height: int) -> Image.Image:
@@ -42,9 +42,13 @@ def conifer(rng: np.random.Generator, snow: bool, sun: Array) -> Image.Image:
             white.append((up > -0.002) & (rng.random(count) < 0.75 * s + 0.1) & (rng.random() < 0.9))
     shaded, lit = np.concatenate(shade)[:, None], np.clip(np.concatenate(normals) @ sun, 0, 1)[:, None]
     green = np.array([0.076, 0.116, 0.044]) * rng.uniform(0.8, 1.25) * rng.uniform(0.95, 1.05, 3)
-    light = shaded * (0.65 * SKY["summer"] + lit * SUN["summer"]) * green
+    light = shaded * (0.65 * LIGHT["summer"].sky + lit * LIGHT["summer"].sun) * green
     if snow:
-        frost = (0.35 + 0.65 * shaded) * (SKY["winter"] + lit * SUN["winter"] * 0.7) * np.array([0.78, 0.82, 0.88])
+        frost = (
+            (0.35 + 0.65 * shaded)
+            * (LIGHT["winter"].sky + lit * LIGHT["winter"].sun * 0.7)
+            * np.array([0.78, 0.82, 0.88])
+        )
         light = np.where(np.concatenate(white)[:, None], frost, light * 0.8)
     return splat(np.concatenate(points), np.concatenate(depth), light, 100, 240)
 
@@ -67,8 +71,6 @@ def broadleaf(rng: np.random.Generator, bare: bool, sun: Array) -> Image.Image:
 
     bough(200, 438, rng.normal(0, 0.04), 70, 13)
     boughs = canvas.resize((200, 220), Image.Resampling.LANCZOS)
-    if bare:
-        return boughs
     clumps = rng.normal(size=(230, 3))
     clumps *= (rng.random(230) ** 0.4 / np.linalg.norm(clumps, axis=1))[:, None] * (150, 75, 132)
     points, depth, light = [], [], []
@@ -81,8 +83,10 @@ def broadleaf(rng: np.random.Generator, bare: bool, sun: Array) -> Image.Image:
         open_sky = np.clip(0.55 + 0.45 * normal[:, 2] + 0.25 * clump[2] / 110, 0.15, 1)
         points.append((leaves[:, [0, 2]] + (0, 263)) / 440)
         depth.append(leaves[:, 1])
-        lit = open_sky[:, None] * SKY["summer"] + facing[:, None] * SUN["summer"]
+        lit = open_sky[:, None] * LIGHT["summer"].sky + facing[:, None] * LIGHT["summer"].sun
         light.append(lit * green * rng.uniform(0.6, 1.5, (420, 1)))
+    if bare:  # only now: a bare tree draws as many random numbers, so that both seasons' next trees are the same
+        return boughs
     crown = splat(np.concatenate(points), np.concatenate(depth), np.concatenate(light), 200, 220)
     return Image.alpha_composite(boughs, crown)
 
@@ -96,9 +100,9 @@ def wooded(world: World, x: Array, y: Array, z: Array) -> Array:
     )
 
 
-def plant(world: World, count: int = 160_000) -> Array:
+def plant(world: World) -> Array:
     """Chooses where trees stand: rows of (x, y, z, height in metres), far ones first."""
-    place, rng = world.place, world.rng
+    place, rng, count = world.place, world.rng, world.place.quality.trees
     y = 28 + (FAR * 0.55 - 28) * rng.random(count) ** 1.6  # thinner far away, where the ground's own colour is enough
     x = rng.uniform(-0.55, 0.55, count) * place.view * y
     z = world.height(x, y)
@@ -142,8 +146,8 @@ def draw_trees(world: World, canvas: Array, trees: Array, seen: Array, haze: Arr
     focal = width / place.view
     winter = place.season == "winter"
     kinds = [
-        [conifer(rng, winter, world.sun) for _ in range(8)],
-        [broadleaf(rng, winter, world.sun) for _ in range(6)],
+        [conifer(rng, winter, world.sun) for _ in range(place.quality.sprites)],
+        [broadleaf(rng, winter, world.sun) for _ in range(place.quality.sprites * 3 // 4)],
     ]
     columns = ((trees[:, 0] / trees[:, 1] / place.view + 0.5) * width).astype(int)
     rows = (height * (1 - place.tilt) - (trees[:, 2] - world.eye) / trees[:, 1] * focal).astype(int)
