@@ -129,6 +129,8 @@ class LossConfig:
     """Weight of the codebook and commitment loss, where the generators quantise."""
     lambda_penalty: float = 0.0
     """Weight of the gradient penalty in the discriminators' loss (Gulrajani et al. 2017; 10 there)."""
+    lambda_pairs: float = 0.0
+    """Weight of the distance from the known target, for pictures of `data.pairs`; one direction a step, in turn."""
     lambda_source: float = 0.0
     """Share of the discriminators' lesson that is telling their domain's pictures from the other domain's real ones:
     what sets the domains apart, beside what gives a translation away. 0 leaves it out (the paper)."""
@@ -388,7 +390,7 @@ class TrainConfig:
             allow_other_pictures=False,
             warm_start=None,
         )
-        data = dataclasses.replace(self.data, a=None, b=None, test_a=None, test_b=None)
+        data = dataclasses.replace(self.data, a=None, b=None, test_a=None, test_b=None, pairs=None)
         name = self.evaluation.feature_network
         if Path(name).suffix:  # a file of this machine, and no published network
             name = EvaluationConfig().feature_network

@@ -13,10 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cyclegan_hf.feature_networks import EfficientNetLite
 from cyclegan_hf.losses.color import color_consistency_loss
 from cyclegan_hf.losses.edge import edge_consistency_loss
 from cyclegan_hf.losses.feature_matching import feature_matching_loss
 from cyclegan_hf.losses.gradient_penalty import gradient_penalty
+from cyclegan_hf.losses.paired import paired_loss
 from cyclegan_hf.losses.total_variation import total_variation_loss
 from training.config import LossConfig
 from training.verdicts import Verdict, accuracy, fooling_loss, judge, judging_loss, score
@@ -81,6 +83,22 @@ class Codes(NamedTuple):
     usage: torch.Tensor
 
 
+class Aligned(NamedTuple):
+    """A picture, its known translation, and the frozen network by which a translation is compared with it.
+
+    Attributes:
+        direction: `"a2b"` or `"b2a"`.
+        source (`torch.Tensor` of shape `(batch_size, 3, height, width)`): Pictures in [-1, 1].
+        target (`torch.Tensor` of the same shape): Their translations.
+        network: See `paired_loss`.
+    """
+
+    direction: str
+    source: torch.Tensor
+    target: torch.Tensor
+    network: EfficientNetLite
+
+
 class Objective(NamedTuple):
     """A loss, its terms before weighting, and what is only looked at; scalars."""
 
@@ -129,6 +147,7 @@ def generator_objective(
     config: LossConfig,
     weights: dict[str, float],
     augment: Augment | None = None,
+    aligned: Aligned | None = None,
 ) -> Objective:
     """The loss of both generators.
 
@@ -140,6 +159,7 @@ def generator_objective(
         config: Which terms.
         weights: A weight for each term, from `term_weights`.
         augment: What a discriminator sees instead of a picture.
+        aligned: A picture with a known translation.
     """
     shown = augment or _as_it_is
     terms, measures = {}, {}
@@ -174,6 +194,10 @@ def generator_objective(
             terms[f"quantization_{direction}"] = torch.stack([one.loss for one in found]).mean()
             measures[f"perplexity_{direction}"] = torch.stack([one.perplexity for one in found]).mean()
             measures[f"code_usage_{direction}"] = torch.stack([one.usage for one in found]).mean()
+    if aligned is not None:
+        generator = a2b if aligned.direction == "a2b" else b2a
+        found = _generate(generator, aligned.source, [])
+        terms[f"pairs_{aligned.direction}"] = paired_loss(found, aligned.target, aligned.network)
     loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros((), device=real_a.device))
     return Objective(loss, terms, measures)
 
@@ -244,15 +268,16 @@ def term_weights(config: LossConfig, step: int) -> dict[str, float]:
             f"edge_{direction}": config.lambda_edge,
             f"color_{direction}": config.lambda_color,
             f"tv_{direction}": config.lambda_tv,
+            f"pairs_{direction}": config.lambda_pairs,
             f"quantization_{direction}": config.lambda_quantization,
         }
     return weights
 
 
 def adaptive_terms(config: LossConfig) -> list[str]:
-    """The terms whose weights `losses.adaptive` adapts: all that the generators minimise but the codebooks' own."""
+    """The terms whose weights `losses.adaptive` adapts: all that the generators minimise but the codebooks' own and pairs'."""
     least = {name for name, weight in term_weights(config, step=10**9).items() if weight > 0}
-    return sorted(name for name in least if not name.startswith("quantization"))
+    return sorted(name for name in least if not name.startswith(("quantization", "pairs")))
 
 
 def _as_it_is(pictures: torch.Tensor) -> torch.Tensor:

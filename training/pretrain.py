@@ -3,14 +3,15 @@
 Unpaired training alone recolours; it does not find out that grass becomes snow. Pairs of another look than the
 photographs are enough to teach that (as in sim-to-real transfer), and unpaired training then makes it look real.
 
-    python training/pretrain.py --pairs PAIRS --recipe few_images --data.a A --data.b B --max-train-steps 1400
+    python training/pretrain.py --data.pairs PAIRS --recipe few_images --data.a A --data.b B --max-train-steps 1400
         --output-dir runs/pretrained
     accelerate launch training/train.py --recipe few_images --data.a A --data.b B --warm-start runs/pretrained
+        --data.pairs PAIRS --losses.lambda-pairs 1
 
 `PAIRS` holds the folders `a` and `b`, with pictures of the same names.
 """
 
-import argparse
+import dataclasses
 import json
 import logging
 import sys
@@ -25,16 +26,14 @@ if __name__ == "__main__":  # as in train.py: the command puts training/ first o
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from cyclegan_hf.errors import one_line
-from cyclegan_hf.feature_networks import EfficientNetLite, load_efficientnet_lite
+from cyclegan_hf.losses.paired import paired_loss
 from cyclegan_hf.saved_files import INDEX_NAME
 from training.command import read_command
 from training.config import TrainConfig
-from training.data.pairs import draw_pair, find_pairs
 from training.trainer import Trainer
 
 
@@ -43,41 +42,20 @@ logger = logging.getLogger(__name__)
 LEARNING_RATE = 4e-4
 BETAS = (0.9, 0.99)
 WARMUP_STEPS = 20
-FEATURE_WEIGHT = 0.5
 IDENTITY_WEIGHT = 0.5
 NOISE = 0.03
 """Largest standard deviation of the noise on the input: a rendered picture has less grain than a photograph."""
-
-
-def paired_loss(
-    generator: nn.Module, source: torch.Tensor, target: torch.Tensor, frozen: EfficientNetLite
-) -> torch.Tensor:
-    """Return the distance of a translation from its target: of the pixels, and of a frozen network's features.
-
-    Args:
-        generator: The generator.
-        source (`torch.Tensor` of shape `(batch_size, 3, height, width)`): Pictures in [-1, 1].
-        target (`torch.Tensor` of the same shape): What they should become.
-        frozen: The network whose finer three levels are compared, each relative to its mean size.
-    """
-    translation = generator(source).sample
-    with torch.no_grad():
-        wanted = frozen.levels((target + 1) / 2)[:3]
-    found = frozen.levels((translation + 1) / 2)[:3]
-    features = [F.l1_loss(one, other) / other.abs().mean() for one, other in zip(found, wanted, strict=True)]
-    return F.l1_loss(translation, target) + FEATURE_WEIGHT * torch.stack(features).mean()
 
 
 def _noisy(picture: torch.Tensor, deviation: float) -> torch.Tensor:
     return (picture + deviation * torch.randn_like(picture)).clamp(-1, 1)
 
 
-def pretrain(config: TrainConfig, pairs: Path) -> None:
+def pretrain(config: TrainConfig) -> None:
     """Train both generators on pairs, and on the domains' own pictures to leave these as they are.
 
     Args:
-        config: The run's configuration: networks, domains, size of the crops, steps, seed and output folder.
-        pairs: See `find_pairs`.
+        config: The run's configuration: networks, domains, pairs, size of the crops, steps, seed and output folder.
 
     Raises:
         ValueError: If the run cannot work, or the output folder holds a pipeline; nothing has been written then.
@@ -85,23 +63,26 @@ def pretrain(config: TrainConfig, pairs: Path) -> None:
     output = Path(config.run.output_dir)
     if (output / INDEX_NAME).exists():
         raise ValueError(f"`--output-dir {output}` holds a pipeline already: choose another folder.")
-    files = find_pairs(pairs)
+    if config.data.pairs is None:
+        raise ValueError("Pre-training needs `--data.pairs`, a folder of `a` and `b` with pictures of the same names.")
+    config = dataclasses.replace(config, losses=dataclasses.replace(config.losses, lambda_pairs=1.0))
     trainer = Trainer(config)
     generators = {"a2b": trainer.raw.generator_a2b, "b2a": trainer.raw.generator_b2a}
-    frozen = load_efficientnet_lite("efficientnet-lite0").fold().to(trainer.device)
+    frozen = trainer.update.pair_network
+    assert frozen is not None and trainer.pairs is not None
     optimizer = torch.optim.Adam([p for g in generators.values() for p in g.parameters()], LEARNING_RATE, BETAS)
     rng, total = np.random.default_rng(config.run.seed), trainer.total_steps
-    logger.info("%d pairs, %d steps.", len(files), total)
+    logger.info("%d pairs, %d steps.", len(trainer.pairs.files), total)
     history = []
     for step in tqdm(range(1, total + 1), desc="Pre-training", unit="step"):
         for group in optimizer.param_groups:  # constant, then linear to 0
             group["lr"] = LEARNING_RATE * min(1, step / WARMUP_STEPS, 2 * (1 - (step - 1) / total))
-        drawn = draw_pair(files[rng.integers(len(files))], config.data.image_size, rng)
-        pair = dict(zip("ab", (picture.to(trainer.device) for picture in drawn), strict=True))
+        drawn = trainer.pairs.draw(step)
+        pair = {key[-1]: picture.to(trainer.device) for key, picture in drawn.items()}
         noise = rng.uniform(0, NOISE)
         loss = torch.zeros((), device=trainer.device)
         for way, generator in generators.items():
-            loss = loss + paired_loss(generator, _noisy(pair[way[0]], noise), pair[way[-1]], frozen)
+            loss = loss + paired_loss(generator(_noisy(pair[way[0]], noise)).sample, pair[way[-1]], frozen)
         if step % 2 == 0:  # half the steps are enough, and cost less
             batch = trainer.next_batch()
             for way, generator in generators.items():
@@ -120,27 +101,18 @@ def pretrain(config: TrainConfig, pairs: Path) -> None:
     pipeline = trainer.pipeline()
     pipeline.generator_a2b, pipeline.generator_b2a = generators["a2b"], generators["b2a"]
     pipeline.save_pretrained(output)
-    (output / "pretraining.json").write_text(json.dumps({"pairs": len(files), "loss": history}), encoding="utf-8")
+    (output / "pretraining.json").write_text(
+        json.dumps({"pairs": len(trainer.pairs.files), "loss": history}), encoding="utf-8"
+    )
     logger.info("Pre-trained generators in %s: go on with `--warm-start %s`.", output, output)
 
 
 def main() -> None:
     """Read the command line and pre-train."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    parser = argparse.ArgumentParser(
-        prog="pretrain.py",
-        description=__doc__,
-        epilog="Every flag of train.py is taken besides: see train.py --help.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--pairs", type=Path, required=True, help="folder of `a` and `b`, with pictures of the same names"
-    )
-    options, rest = parser.parse_known_args()
     try:
-        config, *_ = read_command(rest)
-        pretrain(config, options.pairs)
+        config, *_ = read_command(sys.argv[1:])
+        pretrain(config)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {one_line(error)}")
     except KeyboardInterrupt:

@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 
+from cyclegan_hf.feature_networks import load_efficientnet_lite
 from cyclegan_hf.losses.adaptive import DynamicWeightAverage
 from cyclegan_hf.losses.augmentation import augment_for_discriminator
 from training.config import TrainConfig
 from training.image_pool import ImagePool
 from training.objectives import (
+    Aligned,
     Networks,
     Objective,
     Translations,
@@ -24,7 +26,8 @@ from training.optimizers import discriminator_rate, make_optimizers, set_learnin
 
 
 Batch = dict[str, torch.Tensor]
-"""Pictures of both domains in model space: `{"a": (batch_size, channels, height, width), "b": ...}`."""
+"""Pictures of both domains in model space: `{"a": (batch_size, channels, height, width), "b": ...}`, and of a pair, where
+there are some: `pair_a` and `pair_b`, `(1, 3, height, width)`."""
 
 
 class TrainingStep:
@@ -56,6 +59,9 @@ class TrainingStep:
         self.random = torch.Generator().manual_seed(seed + (accelerator.process_index << 32))
         policies = config.losses.discriminator_augmentation
         self.augment = partial(augment_for_discriminator, policies=policies, random=self.random) if policies else None
+        self.pair_network = None
+        if config.losses.lambda_pairs > 0:
+            self.pair_network = load_efficientnet_lite("efficientnet-lite0").fold().to(accelerator.device)
         names = adaptive_terms(config.losses)
         self.adaptive = DynamicWeightAverage(names) if config.losses.adaptive == "dwa" else None
 
@@ -117,7 +123,14 @@ class TrainingStep:
             translated = self._translate(batch) if translations is None else translations[index]
             with self.accelerator.autocast():
                 objective = generator_objective(
-                    self.networks, translated, batch["a"], batch["b"], self.config.losses, weights, self.augment
+                    self.networks,
+                    translated,
+                    batch["a"],
+                    batch["b"],
+                    self.config.losses,
+                    weights,
+                    self.augment,
+                    self._aligned(step, batch),
                 )
             self.accelerator.backward(objective.loss / len(batches))
             objectives.append(objective.detach())
@@ -128,6 +141,13 @@ class TrainingStep:
         if self.adaptive is not None:
             self.adaptive.record({name: values[name] for name in factors})
         return values, kept
+
+    def _aligned(self, step: int, batch: Batch) -> Aligned | None:
+        """One direction of the batch's pair: both, in turn."""
+        if self.pair_network is None:
+            return None
+        source, target = "ab" if step % 2 else "ba"
+        return Aligned(f"{source}2{target}", batch[f"pair_{source}"], batch[f"pair_{target}"], self.pair_network)
 
     def _step_discriminators(self, batches: list[Batch], translations: list[Translations]) -> dict[str, torch.Tensor]:
         """One step of both discriminators, on pictures that the generators drew before their own step."""

@@ -32,6 +32,7 @@ from training.config import TrainConfig, with_validation_split
 from training.data.bad_pictures import share_bad_pictures
 from training.data.normalization import Statistics, dataset_statistics
 from training.data.order import Share
+from training.data.pairs import Pairs, find_pairs
 from training.data.sources import load_sources, without_backgrounds
 from training.data.streams import open_stream
 from training.ema import EmaModel
@@ -128,6 +129,11 @@ class Trainer:
             )
             for key, processor in zip(("a", "b"), self.processors, strict=True)
         }
+        self.pairs = (
+            Pairs(find_pairs(Path(config.data.pairs)), config.data.image_size, run.seed, rank)
+            if config.data.pairs and config.losses.lambda_pairs > 0
+            else None
+        )
         check_agreement(config, self.step, self.sources.fingerprint)
         warn_of_batch_norm(self.accelerator, networks, run)
 
@@ -304,10 +310,12 @@ class Trainer:
         )
 
     def next_batch(self) -> Batch:
-        """The next pictures of both domains, on this process's device."""
+        """The next pictures of both domains, and of a pair where there are some, on this process's device."""
+        batch = self.pairs.draw(self.streams["a"].position) if self.pairs is not None else {}
+        batch |= {key: next(stream) for key, stream in self.streams.items()}
         return {
-            key: next(stream).to(self.device, non_blocking=True, memory_format=self.layout)
-            for key, stream in self.streams.items()
+            key: pictures.to(self.device, non_blocking=True, memory_format=self.layout)
+            for key, pictures in batch.items()
         }
 
     def _sample(self, record: Record) -> None:

@@ -10,8 +10,10 @@ from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline
 from tests.training.tiny import tiny_config
-from training.data.pairs import draw_pair, find_pairs
+from training.data.pairs import Pairs, draw_pair, find_pairs
+from training.objectives import term_weights
 from training.pretrain import pretrain
+from training.trainer import Trainer
 
 
 @pytest.fixture
@@ -51,10 +53,11 @@ def test_the_generators_learn_the_pairs_and_are_where_training_starts(pairs: Pat
     config = tiny_config(
         tmp_path,
         run={"max_train_steps": 60},
+        data={"pairs": str(pairs)},
         generator={"_class_name": "AffineResidualGenerator", "block_out_channels": [8, 16], "num_res_blocks": 1},
         init={"type": "torch"},
     )
-    pretrain(config, pairs)
+    pretrain(config)
     output = Path(config.run.output_dir)
     losses = json.loads((output / "pretraining.json").read_text())["loss"]
     assert np.mean(losses[-15:]) < 0.8 * np.mean(losses[:15])
@@ -63,4 +66,40 @@ def test_the_generators_learn_the_pairs_and_are_where_training_starts(pairs: Pat
     brighter, darker = (np.asarray(pipeline(before, direction=way).images[0]).mean() for way in ("a2b", "b2a"))
     assert darker < np.asarray(before).mean() + 5 and brighter > np.asarray(before).mean() + 30
     with pytest.raises(ValueError, match="already"):
-        pretrain(config, pairs)
+        pretrain(config)
+
+
+def test_pairs_beside_unpaired_training_take_turns_in_both_directions(pairs: Path, tmp_path: Path) -> None:
+    config = tiny_config(
+        tmp_path,
+        run={"max_train_steps": 2, "logging_steps": 1},
+        data={"pairs": str(pairs)},
+        losses={"lambda_pairs": 2.0},
+    )
+    Trainer(config).train()
+    lines = [json.loads(line) for line in (Path(config.run.output_dir) / "log.jsonl").read_text().splitlines()]
+    assert [("pairs_a2b" in line, "pairs_b2a" in line) for line in lines] == [(True, False), (False, True)]
+    first = lines[0]
+    rest = sum(
+        first[name] * weight
+        for name, weight in term_weights(config.losses, 1).items()
+        if name in first and not name.startswith("pairs")
+    )
+    assert first["generator"] == pytest.approx(rest + 2 * first["pairs_a2b"], rel=1e-4)
+
+
+def test_a_pair_follows_from_the_position(pairs: Path) -> None:
+    files = find_pairs(pairs)
+    first, again, other = (
+        Pairs(files, 32, 0, 0).draw(5),
+        Pairs(files, 32, 0, 0).draw(5),
+        Pairs(files, 32, 0, 1).draw(5),
+    )
+    assert torch.equal(first["pair_a"], again["pair_a"]) and torch.equal(first["pair_b"], again["pair_b"])
+    assert not torch.equal(first["pair_a"], other["pair_a"])
+
+
+@pytest.mark.parametrize("groups", [{"data": {"pairs": "x"}}, {"losses": {"lambda_pairs": 1.0}}])
+def test_pairs_and_their_weight_need_one_another(tmp_path: Path, groups: dict) -> None:
+    with pytest.raises(ValueError, match="need one another"):
+        Trainer(tiny_config(tmp_path, **groups))

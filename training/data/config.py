@@ -57,6 +57,9 @@ class DataConfig:
     """Training pictures taken of each domain, drawn by `split_seed`: for quick trials."""
     pairing: Literal["none", "random_capped"] = "none"
     """`random_capped` trains each picture of A with a picture of B of its own, drawn once by `split_seed`."""
+    pairs: str | None = None
+    """Folder of `a` and `b` with aligned pictures of the same names, such as scenes rendered in both domains; see
+    `losses.lambda_pairs`."""
     pairing_cap: int = 6
     """Pictures of A that may share a species of B: a class folder, or without folders the file's name up to the first
     `-`, `_` or space."""

@@ -30,9 +30,9 @@ def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
     """
     found = [{file.stem: file for file in _pictures(folder / domain)} for domain in ("a", "b")]
     if alone := sorted(found[0].keys() ^ found[1].keys()):
-        raise ValueError(f"`--pairs {folder}`: {len(alone)} pictures lack a partner, such as {alone[0]}.")
+        raise ValueError(f"`data.pairs` {folder}: {len(alone)} pictures lack a partner, such as {alone[0]}.")
     if not found[0]:
-        raise ValueError(f"`--pairs {folder}` must hold the folders `a` and `b` with pictures of the same names.")
+        raise ValueError(f"`data.pairs` {folder} must hold the folders `a` and `b` with pictures of the same names.")
     return [(found[0][name], found[1][name]) for name in sorted(found[0])]
 
 
@@ -74,3 +74,27 @@ def draw_pair(pair: tuple[Path, Path], crop: int, rng: np.random.Generator) -> l
         values = values[:, ::-1] if mirrored else values
         drawn.append(torch.from_numpy(values.clip(0, 1) * 2 - 1).permute(2, 0, 1)[None].float())
     return drawn
+
+
+class Pairs:
+    """Draws pairs; which one, and how it is changed, follows from a position: a resumed run draws what it would have.
+
+    Args:
+        files: The pairs' files.
+        crop: Height and width of the pictures.
+        seed: The run's.
+        rank: This process's number.
+    """
+
+    def __init__(self, files: list[tuple[Path, Path]], crop: int, seed: int, rank: int) -> None:
+        self.files, self.crop, self.seed, self.rank = files, crop, seed, rank
+
+    def draw(self, position: int) -> dict[str, torch.Tensor]:
+        """Return `pair_a` and `pair_b`, each `(1, 3, crop, crop)` in [-1, 1].
+
+        Args:
+            position: Pictures that the run has seen.
+        """
+        rng = np.random.default_rng((self.seed, self.rank, position))
+        a, b = draw_pair(self.files[rng.integers(len(self.files))], self.crop, rng)
+        return {"pair_a": a, "pair_b": b}
