@@ -39,12 +39,12 @@ def check_combinations(config: TrainConfig, networks: Networks) -> None:
         )
     if (losses.lambda_pairs > 0) != (config.data.pairs is not None):
         raise ValueError("`data.pairs` and `losses.lambda_pairs` above 0 need one another: give both or neither.")
-    if losses.lambda_pairs > 0 and (
-        channels != "3 and 3" or sizes[0] != sizes[1] or config.data.normalization != "half"
-    ):
+    alike = channels == "3 and 3" and sizes[0] == sizes[1] and config.data.normalization == "half"
+    if losses.lambda_pairs > 0 and not alike:
         raise ValueError(
-            "`losses.lambda_pairs` must be 0 unless both domains have 3 channels, one size and `data.normalization: half`, "
-            f"got {channels} channels, sizes {sizes[0]} and {sizes[1]}, {config.data.normalization!r}."
+            "`losses.lambda_pairs` must be 0 unless both domains have 3 channels, one size and "
+            f"`data.normalization: half`, got {channels} channels, sizes {sizes[0]} and {sizes[1]}, "
+            f"{config.data.normalization!r}."
         )
     activation = config.discriminator.get("output_activation", "none")
     if losses.adversarial != "lsgan" and activation != "none":

@@ -275,7 +275,7 @@ def term_weights(config: LossConfig, step: int) -> dict[str, float]:
 
 
 def adaptive_terms(config: LossConfig) -> list[str]:
-    """The terms whose weights `losses.adaptive` adapts: all that the generators minimise but the codebooks' own and pairs'."""
+    """The terms whose weights `losses.adaptive` adapts: all of every step but the codebooks' own."""
     least = {name for name, weight in term_weights(config, step=10**9).items() if weight > 0}
     return sorted(name for name in least if not name.startswith(("quantization", "pairs")))
 

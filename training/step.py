@@ -26,8 +26,9 @@ from training.optimizers import discriminator_rate, make_optimizers, set_learnin
 
 
 Batch = dict[str, torch.Tensor]
-"""Pictures of both domains in model space: `{"a": (batch_size, channels, height, width), "b": ...}`, and of a pair, where
-there are some: `pair_a` and `pair_b`, `(1, 3, height, width)`."""
+"""Pictures of both domains in model space: `{"a": (batch_size, channels, height, width), "b": ...}`.
+
+Where there are aligned pairs, `pair_a` and `pair_b` besides: `(1, 3, height, width)`."""
 
 
 class TrainingStep:
