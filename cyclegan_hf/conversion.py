@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cyclegan_hf import __version__
-from cyclegan_hf.conversion_networks import ConvertedNetworks, Direction, NetworkReport, convert_networks, roles
+from cyclegan_hf.atomic import whole_folder
 from cyclegan_hf.models.layers import PaddingMode
+from cyclegan_hf.official.networks import ConvertedNetworks, Direction, NetworkReport, convert_networks, roles
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
-from cyclegan_hf.pipelines.storage import whole_folder
 
 
 REPORT_NAME = "conversion.json"

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from cyclegan_hf.errors import nearest
-from cyclegan_hf.image_depth import InputRange, check_input_range
-from cyclegan_hf.image_io import ImageSource, decoded_values, iterate_images, picture_values
-from cyclegan_hf.image_io import open_image as open_image  # the two go together: open, then `to_array`
-from cyclegan_hf.luma import LUMA_WEIGHTS
+from cyclegan_hf.images.depth import InputRange, check_input_range
+from cyclegan_hf.images.io import ImageSource, decoded_values, iterate_images, picture_values
+from cyclegan_hf.images.io import open_image as open_image  # the two go together: open, then `to_array`
+from cyclegan_hf.images.luma import LUMA_WEIGHTS
 
 
 if TYPE_CHECKING:

@@ -13,9 +13,11 @@ from official import converted
 from settings import MAX_TRANSLATED_PIXELS, PICTURE_BYTES
 
 import cyclegan_hf
-from cyclegan_hf.hub_download import RepoFiles
-from cyclegan_hf.hub_info import describe
-from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER, find_folder, is_hub_id
+from cyclegan_hf.hub.download import RepoFiles
+from cyclegan_hf.hub.info import describe
+from cyclegan_hf.hub.locate import find_folder, is_hub_id
+from cyclegan_hf.saved_format import GENERATORS as COMPONENTS
+from cyclegan_hf.saved_format import PRETRAINED_FOLDER
 
 
 GENERATORS = [name for name in cyclegan_hf.__all__ if name.endswith("Generator")]
@@ -206,9 +208,7 @@ def downloaded(source: str | None, revision: str | None) -> Path | None:
         return None
     for graphs in (True, False):  # those are fetched only where they are used
         with contextlib.suppress(ValueError, OSError):
-            return find_folder(
-                source, ["generator_a2b", "generator_b2a"], revision=revision, graphs=graphs, local_files_only=True
-            )
+            return find_folder(source, list(COMPONENTS), revision=revision, graphs=graphs, local_files_only=True)
     return None
 
 

@@ -13,7 +13,7 @@ from checkpoints import Checkpoint
 from settings import FILES
 from shipped_examples import Example, examples_of, save_result, shipped_result, small
 
-from cyclegan_hf.image_formats import open_header
+from cyclegan_hf.images.formats import open_header
 
 
 COMPUTED = Path(tempfile.mkdtemp(prefix="examples-", dir=FILES.name))  # goes with the page

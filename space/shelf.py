@@ -23,8 +23,8 @@ from settings import MAX_SETTINGS, MAX_WEIGHTS, PHOTO_SECONDS, PIECE_BYTES, WHOL
 from turns import Ticket, Turns, waiting
 from uploads import Refusal
 
-from cyclegan_hf.hub_timeouts import answer_seconds
-from cyclegan_hf.saved_files import INDEX_NAME
+from cyclegan_hf.hub.timeouts import answer_seconds
+from cyclegan_hf.saved_format import INDEX_NAME
 
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from cyclegan_hf.image_formats import open_header
+from cyclegan_hf.images.formats import open_header
 
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"

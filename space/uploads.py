@@ -27,7 +27,7 @@ from settings import (
 )
 from turns import MemoryBudget, waiting
 
-from cyclegan_hf.image_io import open_image
+from cyclegan_hf.images.io import open_image
 
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ import pytest
 import torch
 
 from tests.chromium import browser as browser
-from tests.official_networks import Patch, Pixel, randomized, save, small_resnet
+from tests.official.official_networks import Patch, Pixel, randomized, save, small_resnet
 from tests.testing_utils import write_domains
 
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cyclegan_hf.hub_card import PLACEHOLDER, CardFacts, pipeline_card, published_card
-from cyclegan_hf.saved_files import read_json
+from cyclegan_hf.hub.card import PLACEHOLDER, CardFacts, pipeline_card, published_card
+from cyclegan_hf.saved_format import read_json
 from training.config import TrainConfig
 from training.origins import Origins
 from training.samples import save_card_grids

@@ -29,16 +29,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import distributed, nn
 
+from cyclegan_hf.atomic import put_in_place, whole_folder
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.metrics.weights import weight_hashes
-from cyclegan_hf.pipelines.storage import whole_folder
+from cyclegan_hf.saved_format import CONFIG_NAME, RUN_NAME, STATE_FOLDER
 
 
 logger = logging.getLogger(__name__)
 
-STATE_FOLDER = "training_state"
-CONFIG_NAME = "config.yaml"
-RUN_NAME = "run.json"
 METRICS_NAME = "metrics.json"
 BEST_FOLDER = "best"
 STAGES_NAME = "stages.yaml"  # the resolved recipe of a run in stages, whose checkpoints lie in its stages' folders
@@ -113,10 +111,7 @@ def save_checkpoint(
             (temporary / METRICS_NAME).write_text(told + "\n", encoding="utf-8")
         _to_disk(temporary)
     if fresh is not folder:  # the old one goes when the new one is whole
-        old = folder.with_name(f".{folder.name}.old.tmp")
-        folder.rename(old)
-        fresh.rename(folder)
-        shutil.rmtree(old)
+        put_in_place(fresh, folder)
 
 
 def with_hashes(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:

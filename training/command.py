@@ -10,9 +10,9 @@ from pathlib import Path
 
 import tyro
 
-from cyclegan_hf.cli_arguments import unknown_flag, without_box
-from cyclegan_hf.saved_files import INDEX_NAME
-from training.checkpointing import CONFIG_NAME, STAGES_NAME, STATE_FOLDER, checkpoint_folders, find_checkpoint
+from cyclegan_hf.arguments import unknown_flag, without_box
+from cyclegan_hf.saved_format import CONFIG_NAME, INDEX_NAME, STATE_FOLDER
+from training.checkpointing import STAGES_NAME, checkpoint_folders, find_checkpoint
 from training.circumstances import differences
 from training.config import TrainConfig, recipe_path, scaled_load_size
 from training.data.domain_names import name_domains

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 import yaml
 
-from cyclegan_hf.validation_split import VALIDATION_SHARE
+from cyclegan_hf.evaluation.validation_split import VALIDATION_SHARE
 from training.data.config import DataConfig
 from training.hub_config import HubConfig
 from training.limits import check_least

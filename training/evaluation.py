@@ -119,7 +119,7 @@ class Evaluator:
 
         Returns:
             The metric's mean over the directions under its name, under `"a2b"` and `"b2a"` all figures of each, as
-            `cyclegan_hf.evaluation.figures` has them, under `"spread"` those of the figures of each, and under
+            `cyclegan_hf.metrics.figures` has them, under `"spread"` those of the figures of each, and under
             `"against_untouched"` the metric and KID minus those of the untouched inputs, with 95 % intervals.
         """
         scores: dict[str, Any] = {}

@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.losses.paired import paired_loss
-from cyclegan_hf.saved_files import INDEX_NAME
+from cyclegan_hf.saved_format import INDEX_NAME
 from training.command import read_command
 from training.config import TrainConfig
 from training.trainer import Trainer

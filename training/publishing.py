@@ -18,10 +18,10 @@ from huggingface_hub import HfApi
 from huggingface_hub.utils import disable_progress_bars
 
 from cyclegan_hf.errors import one_line
-from cyclegan_hf.hub import MARKER, push_pipeline
-from cyclegan_hf.hub_errors import HubError, ask_hub
-from cyclegan_hf.hub_upload import Target, open_repo
-from cyclegan_hf.saved_files import INDEX_NAME
+from cyclegan_hf.hub.errors import HubError, ask_hub
+from cyclegan_hf.hub.upload import Target, open_repo
+from cyclegan_hf.pipelines.push import MARKER, push_pipeline
+from cyclegan_hf.saved_format import INDEX_NAME
 from training.hub_config import HubConfig
 
 

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from cyclegan_hf.atomic import whole_file
 from cyclegan_hf.feature_networks import VARIANTS
 from training.checkpointing import BEST_FOLDER, METRICS_NAME, with_hashes
 from training.config import EvaluationConfig, TrainConfig
@@ -62,9 +63,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_best(folder: Path) -> dict[str, Any] | None:

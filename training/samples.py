@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cyclegan_hf.picture_files import save_picture
+from cyclegan_hf.images.files import save_picture
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from training.data.pictures import Picture, open_picture
 from training.data.sources import Sources

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from torch import distributed
 
-from cyclegan_hf.hub_card import with_section
+from cyclegan_hf.atomic import whole_folder
+from cyclegan_hf.hub.card import with_section
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
-from cyclegan_hf.pipelines.storage import whole_folder
 from cyclegan_hf.processes import Processes
-from cyclegan_hf.saved_files import INDEX_NAME, read_json
+from cyclegan_hf.saved_format import INDEX_NAME, STATE_FOLDER, read_json
 from training.card import complete_card
-from training.checkpointing import BEST_FOLDER, METRICS_NAME, STAGES_NAME, STATE_FOLDER, find_checkpoint
+from training.checkpointing import BEST_FOLDER, METRICS_NAME, STAGES_NAME, find_checkpoint
 from training.config import StageConfig, TrainConfig, with_validation_split
 from training.data.sources import load_sources
 from training.evaluation import check_evaluation

@@ -41,7 +41,7 @@ try:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from cyclegan_hf.errors import one_line
-    from cyclegan_hf.pipelines.storage import INDEX_NAME
+    from cyclegan_hf.saved_format import INDEX_NAME
     from training.checkpointing import METRICS_NAME, find_checkpoint
     from training.command import parse_command
     from training.config import TrainConfig, with_validation_split

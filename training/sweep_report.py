@@ -10,6 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
+from cyclegan_hf.atomic import whole_file
 from training.report import write_text
 from training.stages import STAGES_NAME
 
@@ -29,9 +30,8 @@ def write_sweep_report(
         records: By `trial-<number>`: the `metrics.json` of a scored trial, or `stopped` with the reason; `settings`.
     """
     write_text(root / "sweep.md", _table(root, trials, space, records))
-    temporary = root / ".sweep.png.tmp"
-    plot_sweep(trials, space, _metric(trials, records)).savefig(temporary, format="png", dpi=120)
-    temporary.replace(root / "sweep.png")
+    with whole_file(root / "sweep.png") as temporary:
+        plot_sweep(trials, space, _metric(trials, records)).savefig(temporary, format="png", dpi=120)
 
 
 def as_text(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 
+from cyclegan_hf.atomic import whole_file
 from cyclegan_hf.errors import one_line
 from training.config import RunConfig
 
@@ -152,9 +153,8 @@ def _drop_later(file: Path, last_step: int) -> None:
     if file.exists():
         lines = file.read_text(encoding="utf-8").splitlines()
         kept = "".join(f"{line}\n" for line in lines if _step_of(line) <= last_step)
-        shorter = file.with_suffix(".tmp")
-        shorter.write_text(kept, encoding="utf-8")
-        shorter.replace(file)  # whole or not at all: a kill here loses nothing
+        with whole_file(file) as shorter:
+            shorter.write_text(kept, encoding="utf-8")
 
 
 def _step_of(line: str) -> float:

@@ -14,9 +14,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from cyclegan_hf import __version__
+from cyclegan_hf.atomic import whole_folder
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
-from cyclegan_hf.pipelines.storage import whole_folder
 from training import checkpointing
 from training.builders import build_networks, image_processors, mixes_batch, num_channels
 from training.card import complete_card, write_card

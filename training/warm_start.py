@@ -6,10 +6,10 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import nn
 
-from cyclegan_hf.conversion_networks import OFFICIAL_NAMES, load_official_network, role_kind
+from cyclegan_hf.official.networks import OFFICIAL_NAMES, load_official_network, role_kind
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
+from cyclegan_hf.saved_format import CONFIG_NAME, DISCRIMINATORS, GENERATORS, STATE_FOLDER
 from training.builders import build_networks
-from training.checkpointing import CONFIG_NAME, STATE_FOLDER
 from training.config import TrainConfig
 from training.objectives import Networks
 
@@ -41,7 +41,7 @@ def load_weights(networks: Networks, source: str) -> None:
             )
         _load(network, found.state_dict(), name, source)
     logger.info("Started from %s: %s.", source, ", ".join(weights))
-    for name in ("generator_a2b", "generator_b2a"):
+    for name in GENERATORS:
         if name not in weights:
             logger.warning("%s has no weights for %s, which starts afresh.", source, name)
 
@@ -52,12 +52,8 @@ def _read(source: str) -> dict[str, nn.Module]:
     if files := _official_files(folder):
         return {role: load_official_network(file, role_kind(role)).build() for role, file in files.items()}
     pipeline = CycleGANPipeline.from_pretrained(source)
-    found = {
-        name: network
-        for name in ("generator_a2b", "generator_b2a")
-        if (network := getattr(pipeline, name)) is not None
-    }
-    files = {name: folder / STATE_FOLDER / f"{name}.safetensors" for name in ("discriminator_a", "discriminator_b")}
+    found = {name: network for name in GENERATORS if (network := getattr(pipeline, name)) is not None}
+    files = {name: folder / STATE_FOLDER / f"{name}.safetensors" for name in DISCRIMINATORS}
     if all(file.is_file() for file in files.values()):
         trained = build_networks(TrainConfig.from_yaml(folder / STATE_FOLDER / CONFIG_NAME))
         for name, file in files.items():

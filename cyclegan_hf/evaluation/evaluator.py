@@ -84,7 +84,7 @@ class Scores:
     """The figures of one direction.
 
     Attributes:
-        figures: By name, as `cyclegan_hf.evaluation.figures` has them, and beside those `swd_levels` (fine to coarse),
+        figures: By name, as `cyclegan_hf.metrics.figures` has them, and beside those `swd_levels` (fine to coarse),
             `kid_std`, `inception_score_std`, `change`, `luma_correlation`, `cycle_growth` and `pattern_ratio`.
         resampled: What figures are in the bootstrap's resamples, `(resamples,)` each.
         pictures: Figures of each picture, NaN where it has none.

@@ -12,9 +12,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from cyclegan_hf.evaluation.evaluator import Scores
-from cyclegan_hf.evaluation.figures import FIGURES, is_better
-from cyclegan_hf.image_formats import open_header
-from cyclegan_hf.picture_files import save_picture
+from cyclegan_hf.images.files import save_picture
+from cyclegan_hf.images.formats import open_header
+from cyclegan_hf.metrics.figures import FIGURES, is_better
 
 
 COLUMNS = ("input", "translation", "cycle")

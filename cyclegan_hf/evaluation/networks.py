@@ -7,13 +7,13 @@ import http.client
 import logging
 import os
 import urllib.request
-import uuid
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from cyclegan_hf.atomic import whole_file
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.feature_networks import VARIANTS, MissingPackageError
 from cyclegan_hf.metrics.image_features import ImageFeatures, load_image_features
@@ -95,17 +95,13 @@ def published_weights(url: str = URL, sha256: str = SHA256) -> Path:
             return folder / name
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
         raise OSError(f"the weights of FID's Inception are not on this machine, which is offline: {_WAYS_OUT}")
-    temporary = folder / f".{uuid.uuid4().hex[:8]}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if (got := _fetch(url, temporary)) != sha256:
-            raise OSError(f"what came has another hash, {got[:8]} and not {sha256[:8]}: a page of a proxy?")
-        temporary.replace(folder / _CACHED_AS[0])
+        with whole_file(folder / _CACHED_AS[0]) as temporary:
+            if (got := _fetch(url, temporary)) != sha256:
+                raise OSError(f"what came has another hash, {got[:8]} and not {sha256[:8]}: a page of a proxy?")
     except (OSError, http.client.HTTPException) as error:  # the latter of what is no HTTP, or breaks off
         message = f"the weights of FID's Inception cannot be fetched from {url} ({one_line(error, 150)}): {_WAYS_OUT}"
         raise OSError(message) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return folder / _CACHED_AS[0]
 
 

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from cyclegan_hf.image_formats import open_header
-from cyclegan_hf.image_io import open_image
-from cyclegan_hf.picture_files import images_in
-from cyclegan_hf.validation_split import validation_places
+from cyclegan_hf.evaluation.validation_split import validation_places
+from cyclegan_hf.images.files import images_in
+from cyclegan_hf.images.formats import open_header
+from cyclegan_hf.images.io import open_image
 
 
 logger = logging.getLogger(__name__)

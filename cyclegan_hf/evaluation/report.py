@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from cyclegan_hf.evaluation.gallery import Gallery, as_data
 from cyclegan_hf.evaluation.page import comparison_page, report_page
 from cyclegan_hf.evaluation.run_logs import RunLogs
 from cyclegan_hf.evaluation.tables import comparison_markdown, report_markdown, title
-from cyclegan_hf.saved_files import read_json
+from cyclegan_hf.saved_format import read_json
 
 
 METRICS, PICTURES, COMPARISON = "metrics.json", "pictures.json", "comparison.json"
@@ -144,16 +143,6 @@ def check_output(folder: Path) -> None:
         and not any((folder / name).is_file() for name in (METRICS, COMPARISON))
     ):
         raise ValueError(f"{folder}: expected an empty folder or an earlier report, found other files")
-
-
-def put_in_place(fresh: Path, folder: Path) -> None:
-    """Let a finished folder take the place of an earlier report, whose files go."""
-    old = folder.with_name(f".{folder.name}.old.tmp")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _side_by_side(way: str, galleries: dict[str, tuple[str, Gallery]]) -> list[dict[str, Any]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from cyclegan_hf.atomic import whole_folder
 from cyclegan_hf.evaluation.describe import SetSettings
 from cyclegan_hf.evaluation.evaluator import Evaluator, PairMeasure, Settings
 from cyclegan_hf.evaluation.gallery import Gallery
@@ -31,7 +30,6 @@ from cyclegan_hf.evaluation.protocol import precision_of, protocol_of
 from cyclegan_hf.evaluation.report import (
     check_output,
     document,
-    put_in_place,
     read_report,
     write_comparison,
     write_report,
@@ -44,7 +42,6 @@ from cyclegan_hf.metrics.artifacts import alike
 from cyclegan_hf.metrics.dino import load_dino
 from cyclegan_hf.metrics.lpips import load_lpips
 from cyclegan_hf.metrics.weights import file_hash
-from cyclegan_hf.pipelines.storage import whole_folder
 
 
 logger = logging.getLogger(__name__)
@@ -113,7 +110,7 @@ def run(task: Task) -> tuple[str, int]:
     evaluator.directions = [way for way in evaluator.directions if way in task.directions]
     if not evaluator.directions:
         raise ValueError(f"{task.data}: no pictures for {' or '.join(task.directions)}")
-    with logging_redirect_tqdm(), _report_folder(task.output) as folder:
+    with logging_redirect_tqdm(), whole_folder(task.output.absolute(), replace=True) as folder:
         reports: dict[str, dict[str, Any]] = {}
         galleries: dict[str, tuple[str, Gallery]] = {}
         for number, (model, name) in enumerate(zip(task.models, model_names, strict=True)):
@@ -169,7 +166,7 @@ def compare_reports(folders: list[Path], output: Path) -> str:
     check_output(output)
     names = _unique([folder.resolve().name for folder in folders])
     reports = {name: read_report(folder) for name, folder in zip(names, folders, strict=True)}
-    with _report_folder(output) as folder:
+    with whole_folder(output.absolute(), replace=True) as folder:
         return write_comparison(folder, reports, {})
 
 
@@ -230,19 +227,6 @@ def _pair_measures(task: Task) -> tuple[dict[str, PairMeasure], dict[str, str]]:
         in_one_size = measures["lpips"]
         measures["lpips"] = lambda images, translations: in_one_size(*alike(images, translations))
     return measures, extras
-
-
-@contextlib.contextmanager
-def _report_folder(output: Path) -> Iterator[Path]:
-    """A folder that takes the output's place when all went well."""
-    output = output.absolute()
-    fresh = output.with_name(f".{output.name}.fresh.tmp") if output.exists() else output
-    if fresh is not output:
-        shutil.rmtree(fresh, ignore_errors=True)  # of one that was killed
-    with whole_folder(fresh) as folder:
-        yield folder
-    if fresh is not output:
-        put_in_place(fresh, output)
 
 
 def _progress(batches: Iterator[Any], total: int, what: str) -> Iterator[Any]:

@@ -14,21 +14,19 @@ from safetensors.torch import load_file
 
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.evaluation.evaluator import Judge
+from cyclegan_hf.hub.locate import find_folder, is_hub_id
 from cyclegan_hf.losses.relativistic import PATCH_SHARE, dual_head_score
-from cyclegan_hf.metrics.weights import GENERATORS, file_hash, weight_hashes
+from cyclegan_hf.metrics.weights import file_hash, weight_hashes
 from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
 from cyclegan_hf.models.discriminator_feature import FeatureDiscriminator
 from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
 from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
-from cyclegan_hf.pipelines.folders import find_folder, is_hub_id
 from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
-from cyclegan_hf.saved_files import read_json
+from cyclegan_hf.saved_format import GENERATORS, RUN_NAME, STATE_FOLDER, read_json
 
 
 logger = logging.getLogger(__name__)
 
-STATE = "training_state"
-"""The sub-folder of a checkpoint that holds what training needs."""
 _RECORDS = ("metrics.json", "training.json")
 _DISCRIMINATORS = {
     "DualHeadDiscriminator": DualHeadDiscriminator,
@@ -88,14 +86,14 @@ def load_subject(
     pipeline = CycleGANPipeline.from_pretrained(folder)
     if of_hub:
         _fetch_state(str(model), _commit(folder, subfolder), subfolder, raw=weights == "raw")
-    state = folder / STATE if (folder / STATE / "run.json").is_file() else None
+    state = folder / STATE_FOLDER if (folder / STATE_FOLDER / RUN_NAME).is_file() else None
     recipe = _recipe(state)
     name = "bundled" if model is None else model if of_hub else Path(model).absolute().name
     facts: dict[str, Any] = {"name": name, "weights": "saved"}
     averaged = recipe.get("ema", {}).get("decay", 0) > 0
     if weights == "raw":
         if state is None:
-            raise ValueError(f"{model or name}: expected a checkpoint with raw weights in {STATE}/, found none")
+            raise ValueError(f"{model or name}: expected a checkpoint with raw weights in {STATE_FOLDER}/, found none")
         _load_raw(pipeline, state)
         facts["weights"] = "raw"
     elif averaged:
@@ -140,14 +138,16 @@ def _commit(folder: Path, subfolder: str | None) -> str:
 
 def _fetch_state(repo_id: str, commit: str, subfolder: str | None, raw: bool) -> None:
     """Fetch of a repository's training state, if it has one, what an evaluation looks at: not its optimizers."""
-    from cyclegan_hf.hub_download import RepoFiles
-    from cyclegan_hf.hub_errors import HubError
+    from cyclegan_hf.hub.download import RepoFiles
+    from cyclegan_hf.hub.errors import HubError
 
     names = ["run.json", "config.yaml", "discriminator_*.safetensors"]
     if raw:
         names.append("generator_*.safetensors")
     try:
-        RepoFiles(repo_id, revision=commit).find(*(str(PurePosixPath(subfolder or "", STATE, name)) for name in names))
+        RepoFiles(repo_id, revision=commit).find(
+            *(str(PurePosixPath(subfolder or "", STATE_FOLDER, name)) for name in names)
+        )
     except HubError as error:
         if raw:
             raise
@@ -156,8 +156,8 @@ def _fetch_state(repo_id: str, commit: str, subfolder: str | None, raw: bool) ->
 
 def _hub_records(repo_id: str, commit: str, subfolder: str | None) -> list[Path]:
     """What a repository tells of its training, fetched; where it cannot be had, a warning says so."""
-    from cyclegan_hf.hub_download import RepoFiles
-    from cyclegan_hf.hub_errors import HubError
+    from cyclegan_hf.hub.download import RepoFiles
+    from cyclegan_hf.hub.errors import HubError
 
     try:
         found = RepoFiles(repo_id, revision=commit).find(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cyclegan_hf.evaluation.comparison import REAL, UNTOUCHED
-from cyclegan_hf.evaluation.figures import ARROWS, FIGURES, SPREADS, as_difference, as_text
+from cyclegan_hf.metrics.figures import ARROWS, FIGURES, SPREADS, as_difference, as_text
 
 
 BEST_WORDS = {"lower": "lower is better", "higher": "higher is better", "neither": "says how much, not how well"}

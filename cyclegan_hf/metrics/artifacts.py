@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from cyclegan_hf.luma import LUMA_WEIGHTS
+from cyclegan_hf.images.luma import LUMA_WEIGHTS
 
 
 NOISE = 2 / 255

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
+from cyclegan_hf.saved_format import GENERATORS
 
-GENERATORS = ("generator_a2b", "generator_b2a")
+
 """The parts of a pipeline that have weights."""
 
 

@@ -6,7 +6,7 @@ After Gharbi et al. 2017, "Deep Bilateral Learning for Real-Time Image Enhanceme
 import torch
 from torch.nn import functional as F
 
-from cyclegan_hf.luma import LUMA_WEIGHTS
+from cyclegan_hf.images.luma import LUMA_WEIGHTS
 
 
 def field_channels(channels: int, num_luma_bins: int) -> int:

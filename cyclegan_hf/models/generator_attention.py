@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from cyclegan_hf.models.attention import ChannelAttention, SelfAttention2d, SpatialAttention, SqueezeExcitation
 from cyclegan_hf.models.checks import check_least, check_widths
+from cyclegan_hf.models.kernels.winograd import Conv3x3
 from cyclegan_hf.models.layers import InstanceNorm2d, Pad2d
 from cyclegan_hf.models.outputs import GeneratorOutput
 from cyclegan_hf.models.publishing import NetworkMixin
 from cyclegan_hf.models.vector_quantizer import VectorQuantizer
-from cyclegan_hf.models.winograd import Conv3x3
 
 
 class AttentionResnetBlock(nn.Module):

@@ -1,54 +1,20 @@
-"""Blocks that several architectures share.
+"""Blocks that several architectures share; their forms for `torch.compile` are in `kernels`."""
 
-Two of them, instance normalisation and reflection padding, exist because the stock kernels leave the fast path of
-`channels_last` tensors: a compiler sees them as plain arithmetic and slices instead, which it fuses and differentiates
-in the layout they came in. Both give the stock kernels' results.
-"""
-
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from cyclegan_hf.models.checks import check_dropout, check_least
-from cyclegan_hf.models.winograd import Conv3x3
+from cyclegan_hf.models.kernels.fused import FusedInstanceNorm, FusedPixelNorm, FusedReflectionPad, traced_for_speed
+from cyclegan_hf.models.kernels.winograd import Conv3x3
 
 
 NormType = Literal["instance", "instance_affine", "batch", "pixel", "none"]
 PaddingMode = Literal["reflect", "zero"]
 UpsampleType = Literal["conv_transpose", "resize_conv"]
 ActivationType = Literal["relu", "leaky_relu"]
-
-
-def _traced_for_speed() -> bool:
-    """Whether the code runs under `torch.compile` (and not under an exporter, which wants the standard operators)."""
-    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
-
-
-class _InstanceNorm(torch.autograd.Function):
-    """Instance norm with its gradient in closed form: three passes over the picture, where autograd's takes more.
-
-    Statistics are in fp32: bf16 has 8 bits of mantissa, too few to add up thousands of pixels.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, eps: float) -> torch.Tensor:
-        """(x - mean) / sqrt(var + eps), over the pixels."""
-        wide = x.float()
-        var, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
-        scale = torch.rsqrt(var + eps)
-        y = ((wide - mean) * scale).to(x.dtype)
-        ctx.save_for_backward(y, scale)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Ioffe & Szegedy 2015, section 3, for one picture: the gradient without its mean and its share along y."""
-        y, scale = ctx.saved_tensors
-        wide, grad = y.float(), gradients[0].float()
-        along = wide * (grad * wide).mean(dim=(2, 3), keepdim=True)
-        return ((grad - grad.mean(dim=(2, 3), keepdim=True) - along) * scale).to(y.dtype), None
 
 
 def _contiguous(gradient: torch.Tensor | None) -> torch.Tensor | None:
@@ -73,8 +39,8 @@ class InstanceNorm2d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise each channel of each picture."""
-        if _traced_for_speed():
-            return _InstanceNorm.apply(x, self.eps)
+        if traced_for_speed():
+            return FusedInstanceNorm.apply(x, self.eps)
         y = F.instance_norm(x, eps=self.eps)
         if y.requires_grad:
             # torch 2.13 on processors: of a single picture, its backward takes a channels-last gradient for a
@@ -113,27 +79,6 @@ class AffineInstanceNorm2d(InstanceNorm2d):
         return x * self.weight[:, None, None] + self.bias[:, None, None]
 
 
-class _PixelNorm(torch.autograd.Function):
-    """Pixel norm with its gradient in closed form; statistics are in fp32."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, eps: float) -> torch.Tensor:
-        """Divide by sqrt(mean of x² + eps), over the channels."""
-        wide = x.float()
-        scale = torch.rsqrt(wide.square().mean(dim=1, keepdim=True) + eps)
-        y = (wide * scale).to(x.dtype)
-        ctx.save_for_backward(y, scale)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """The gradient without its share along y, which a change of length cannot move."""
-        y, scale = ctx.saved_tensors
-        wide, grad = y.float(), gradients[0].float()
-        along = wide * (grad * wide).mean(dim=1, keepdim=True)
-        return ((grad - along) * scale).to(y.dtype), None
-
-
 class PixelNorm2d(nn.Module):
     """Pixelwise feature normalisation (Karras et al. 2018, "Progressive Growing of GANs", section 4.2).
 
@@ -152,41 +97,14 @@ class PixelNorm2d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise each pixel; statistics are in fp32."""
-        if _traced_for_speed():
-            return _PixelNorm.apply(x, self.eps)
+        if traced_for_speed():
+            return FusedPixelNorm.apply(x, self.eps)
         wide = x.float()
         return (wide * torch.rsqrt(wide.square().mean(dim=1, keepdim=True) + self.eps)).to(x.dtype)
 
     def extra_repr(self) -> str:
         """The settings, for `repr`."""
         return f"eps={self.eps}"
-
-
-class _ReflectionPad(torch.autograd.Function):
-    """Reflection along one dimension, as pieces put together, and its gradient in the same form.
-
-    Autograd's gradient of the pieces adds up padded slices. Compiled (torch 2.13, CPU, bf16), that gives NaN next to
-    some norms.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, padding: int, dim: int) -> torch.Tensor:
-        """The first and the last `padding` values but one, mirrored, around `x`."""
-        ctx.padding, ctx.dim = padding, dim
-        size = x.shape[dim]
-        before, after = x.narrow(dim, 1, padding), x.narrow(dim, size - 1 - padding, padding)
-        return torch.cat([before.flip(dim), x, after.flip(dim)], dim)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """Each value's own gradient, and what its mirror image got."""
-        grad, padding, dim = gradients[0], ctx.padding, ctx.dim
-        size = grad.shape[dim] - 2 * padding
-        inner = grad.narrow(dim, padding, size)
-        before, after = grad.narrow(dim, 0, padding).flip(dim), grad.narrow(dim, padding + size, padding).flip(dim)
-        edge = torch.zeros_like(inner.narrow(dim, 0, 1))
-        rest = torch.zeros_like(inner.narrow(dim, 0, size - 1 - padding))
-        return inner + torch.cat([edge, before, rest], dim) + torch.cat([rest, after, edge], dim), None, None
 
 
 class Pad2d(nn.Module):
@@ -214,8 +132,8 @@ class Pad2d(nn.Module):
             return x
         if self.padding_mode == "zero":
             return F.pad(x, (p, p, p, p))
-        if _traced_for_speed():
-            return _ReflectionPad.apply(_ReflectionPad.apply(x, p, 2), p, 3)
+        if traced_for_speed():
+            return FusedReflectionPad.apply(FusedReflectionPad.apply(x, p, 2), p, 3)
         return F.pad(x, (p, p, p, p), mode="reflect")
 
     def extra_repr(self) -> str:
@@ -232,7 +150,7 @@ class Upsample2x(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Repeat each value in a square of four."""
-        if _traced_for_speed():
+        if traced_for_speed():
             # The backward of these copies is a sum. That of `interpolate` is compiled to a scatter, several times
             # slower and, in bf16 with channels_last (torch 2.13, CPU), not a number.
             x = torch.stack([x, x], dim=3).flatten(2, 3)

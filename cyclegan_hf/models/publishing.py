@@ -1,24 +1,26 @@
-"""A single network on the Hub: pushed as one commit with a card, and pulled with its hashes compared."""
+"""A single network on the Hub: pushed as one commit with a card, and pulled with its hashes compared.
+
+The Hub's modules load when something is pushed or pulled: networks are built without them.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from safetensors import SafetensorError
 
 from cyclegan_hf.errors import one_line
-from cyclegan_hf.hub_card import is_untouched, network_card, published_card
-from cyclegan_hf.hub_download import RepoFiles
-from cyclegan_hf.hub_errors import HubError, no_folder_either
-from cyclegan_hf.hub_upload import Published, Target, upload
 from cyclegan_hf.models.building import check_against_weights, read_shapes
-from cyclegan_hf.saved_files import read_json
+from cyclegan_hf.saved_format import GRAPH_NAME, read_json, weights_name
 
 
-WEIGHTS = "diffusion_pytorch_model{}.safetensors"
+if TYPE_CHECKING:
+    from cyclegan_hf.hub.upload import Published
+
+_ALL_WEIGHTS = "diffusion_pytorch_model*.safetensors"
 
 
 class PushMixin:
@@ -60,6 +62,9 @@ class PushMixin:
         Raises:
             ValueError: the Hub refused, or there is no connection; the message says what to do.
         """
+        from cyclegan_hf.hub.card import is_untouched, published_card
+        from cyclegan_hf.hub.upload import Target, upload
+
         prefix = f"{subfolder.strip('/')}/" if subfolder else ""
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, variant=variant)  # type: ignore[attr-defined]
@@ -84,6 +89,8 @@ class PushMixin:
             )
 
     def _card(self) -> str:
+        from cyclegan_hf.hub.card import network_card
+
         return network_card(self)
 
     def _marker(self) -> tuple[str, str]:
@@ -91,7 +98,7 @@ class PushMixin:
 
     def _replaced(self) -> list[str]:
         """Patterns of what an earlier push may have left that would not belong to these weights."""
-        return [WEIGHTS.format("*"), f"{WEIGHTS.format('*')}.index.json", "model.onnx"]
+        return [_ALL_WEIGHTS, f"{_ALL_WEIGHTS}.index.json", GRAPH_NAME]
 
 
 class NetworkMixin(PushMixin):
@@ -109,8 +116,11 @@ class NetworkMixin(PushMixin):
         Raises:
             ValueError: the Hub has no such network, or it cannot be had; the message says what to do.
         """
+        from cyclegan_hf.hub.download import RepoFiles
+        from cyclegan_hf.hub.errors import HubError, no_folder_either
+
         name = os.fspath(pretrained_model_name_or_path)
-        variant = f".{kwargs['variant']}" if kwargs.get("variant") else ""
+        weights_file = weights_name(kwargs.get("variant"))
         if not Path(name).exists() and name.count("/") == 1 and not name.startswith((".", "~", "/")):
             hub = ("revision", "token", "cache_dir", "local_files_only", "force_download")
             files = RepoFiles(name, **{key: kwargs[key] for key in hub if kwargs.get(key) is not None})
@@ -119,12 +129,12 @@ class NetworkMixin(PushMixin):
                 files.get(f"{prefix}config.json")
             except HubError as error:
                 raise no_folder_either(error, name) from error
-            files.get(prefix + WEIGHTS.format(variant))
+            files.get(prefix + weights_file)
             kwargs |= {"revision": files.commit, "force_download": False}
             folder = files.get(f"{prefix}config.json").parent
         else:
             folder = Path(name) / (kwargs.get("subfolder") or ".")
-        config, weights = folder / "config.json", folder / WEIGHTS.format(variant)
+        config, weights = folder / "config.json", folder / weights_file
         if config.is_file() and weights.is_file():
             settings = {key: value for key, value in read_json(config).items() if not key.startswith("_")}
             try:

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from cyclegan_hf.conversion_networks import convert_networks, roles
-from cyclegan_hf.hub_download import RepoFiles
-from cyclegan_hf.hub_errors import HubError, no_folder_either
-from cyclegan_hf.pipelines.folders import is_hub_id
+from cyclegan_hf.hub.download import RepoFiles
+from cyclegan_hf.hub.errors import HubError, no_folder_either
+from cyclegan_hf.hub.locate import is_hub_id
+from cyclegan_hf.official.networks import convert_networks, roles
 from cyclegan_hf.pipelines.storage import cast
 
 
@@ -33,7 +33,7 @@ def official_arguments(
     """Finds official weight files, and converts them in memory.
 
     G_A and G_B make both directions; without them, G (the official code's export of one direction) makes `"a2b"`. Of
-    several epochs, `latest` is taken. Each network is compared with the official one: see `conversion_networks`.
+    several epochs, `latest` is taken. Each network is compared with the official one: see `official.networks`.
 
     Args:
         model: A folder, or a Hub id.

@@ -17,24 +17,22 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
+from cyclegan_hf.atomic import whole_folder
 from cyclegan_hf.hardware import available_memory, fast_dtype
-from cyclegan_hf.hub_card import bare_facts, pipeline_card
-from cyclegan_hf.hub_layout import REPLACED
+from cyclegan_hf.hub.card import bare_facts, pipeline_card
+from cyclegan_hf.hub.locate import find_folder
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
 from cyclegan_hf.models.publishing import PushMixin
-from cyclegan_hf.pipelines.folders import find_folder
 from cyclegan_hf.pipelines.official import official_arguments
 from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline
 from cyclegan_hf.pipelines.settings import as_device, as_dtype, check_shard_size, refuse_unknown
-from cyclegan_hf.pipelines.storage import cast, load_settings, name_custom_pipeline, whole_folder
+from cyclegan_hf.pipelines.storage import cast, load_settings, name_custom_pipeline
 from cyclegan_hf.pipelines.strips import bytes_in_strips, bytes_whole, fits, takes_strips, translate_in_strips
 from cyclegan_hf.pipelines.walk import Domain, domains_of, require, walk
-from cyclegan_hf.saved_files import INDEX_NAME
+from cyclegan_hf.saved_format import GENERATORS, INDEX_NAME, REPLACED
 
 
 logger = logging.getLogger(__name__)
-
-_GENERATORS = ["generator_a2b", "generator_b2a"]
 
 
 @dataclass
@@ -78,7 +76,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
     on_piece: Callable[[int, int], None] | None = None
     """Told, while a large picture goes through in strips, how many pieces are done, and of how many."""
 
-    _optional_components = _GENERATORS
+    _optional_components = list(GENERATORS)  # noqa: RUF012
     model_cpu_offload_seq = "generator_a2b->generator_b2a"  # type: ignore[assignment]
 
     def __init__(
@@ -262,7 +260,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
                 model, chosen, subfolder=subfolder, variant=variant, batch_statistics=batch_statistics, **hub
             )
         else:
-            wanted = [name for name in _GENERATORS if name not in parts]
+            wanted = [name for name in GENERATORS if name not in parts]
             folder = find_folder(model, wanted, subfolder=subfolder, variant=variant, **hub)
             settings = load_settings(folder, cls.__name__, _constructor_arguments(cls), wanted, variant, chosen)
         pipeline = cls(**settings | parts)
@@ -284,9 +282,9 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
             raise ValueError(f"expected a {cls.__name__}, got a {type(pipeline).__name__}")
         dtype = as_dtype(settings.pop("dtype", None), settings.pop("torch_dtype", None))
         refuse_unknown(cls.from_pipe, settings, also=[*_constructor_arguments(cls), "dtype", "torch_dtype"])
-        config = {key: pipeline.config[key] for key in _constructor_arguments(cls) if key not in _GENERATORS}
-        made = cls(**{name: getattr(pipeline, name) for name in _GENERATORS} | config | settings)
-        for name in _GENERATORS:
+        config = {key: pipeline.config[key] for key in _constructor_arguments(cls) if key not in GENERATORS}
+        made = cls(**{name: getattr(pipeline, name) for name in GENERATORS} | config | settings)
+        for name in GENERATORS:
             if dtype is not None and (generator := getattr(made, name)) is not None:
                 cast(generator, dtype=dtype)
         return made
@@ -323,7 +321,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         if not push_to_hub:
             refuse_unknown(self.save_pretrained, push)
         if max_shard_size is not None:
-            check_shard_size(max_shard_size, [getattr(self, name) for name in _GENERATORS])
+            check_shard_size(max_shard_size, [getattr(self, name) for name in GENERATORS])
         with whole_folder(Path(save_directory)) as folder:
             super().save_pretrained(folder, safe_serialization=True, variant=variant)
             name_custom_pipeline(folder, type(self).__name__)
@@ -347,7 +345,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         Returns:
             The pipeline itself.
         """
-        for name in _GENERATORS:
+        for name in GENERATORS:
             generator = getattr(self, name)
             if generator is None:
                 continue
@@ -362,7 +360,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         return self
 
     def _card(self) -> str:
-        generators = {name: getattr(self, name) for name in _GENERATORS if getattr(self, name) is not None}
+        generators = {name: getattr(self, name) for name in GENERATORS if getattr(self, name) is not None}
         return pipeline_card(bare_facts(self.config["domain_a"], self.config["domain_b"], generators))
 
     def _marker(self) -> tuple[str, str]:

@@ -14,15 +14,14 @@ from typing import Any, Literal
 import numpy as np
 
 from cyclegan_hf.errors import install_command, one_line
+from cyclegan_hf.hub.locate import find_folder
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
-from cyclegan_hf.pipelines.folders import GRAPH_NAME, OPENVINO_NAME, find_folder
 from cyclegan_hf.pipelines.walk import domains_of, require, walk
-from cyclegan_hf.saved_files import INDEX_NAME, read_json
+from cyclegan_hf.saved_format import GENERATORS, GRAPH_NAME, INDEX_NAME, OPENVINO_NAME, holds_component, read_json
 
 
 Backend = Literal["onnx", "openvino"]
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
-_GENERATORS = ["generator_a2b", "generator_b2a"]
 FACTS = ("size_multiple", "min_size", "resize_to_training_size", "receptive_radius")
 """What a graph notes of its generator; the last one is empty where an output pixel sees the whole picture."""
 
@@ -123,10 +122,10 @@ class ExportedPipeline:
     def __init__(self, folder: Path, backend: Backend, num_threads: int | None = None) -> None:
         index = read_json(folder / INDEX_NAME)
         self.backend = backend
-        self.config = {key: value for key, value in index.items() if key not in _GENERATORS and key[0] != "_"}
+        self.config = {key: value for key, value in index.items() if key not in GENERATORS and key[0] != "_"}
         self._networks: dict[str, GraphNetwork | None] = {}
-        for name in _GENERATORS:
-            if index.get(name) in (None, [None, None]):
+        for name in GENERATORS:
+            if not holds_component(index, name):
                 self._networks[name] = None
                 continue
             path = folder / name / (OPENVINO_NAME if backend == "openvino" else GRAPH_NAME)
@@ -167,7 +166,7 @@ class ExportedPipeline:
         if backend not in _PACKAGES:
             raise ValueError(f"`backend` must be one of torch, {', '.join(_PACKAGES)}; got {backend!r}")
         require_backend(backend)
-        folder = find_folder(model, _GENERATORS, subfolder=subfolder, graphs=True, **hub)
+        folder = find_folder(model, list(GENERATORS), subfolder=subfolder, graphs=True, **hub)
         return cls(folder, backend, num_threads)
 
     def __call__(

@@ -1,12 +1,8 @@
-"""A pipeline's files: reading a generator strictly, writing everything or nothing."""
+"""A pipeline's saved settings and generators, read strictly."""
 
-import contextlib
 import importlib
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cyclegan_hf.errors import one_line
-from cyclegan_hf.hub_layout import GENERATORS
 from cyclegan_hf.models.building import check_against_weights, read_shapes
-from cyclegan_hf.pipelines.folders import weights_name
-from cyclegan_hf.saved_files import INDEX_NAME, read_json
+from cyclegan_hf.saved_format import CUSTOM_PIPELINE, GENERATORS, INDEX_NAME, holds_component, read_json, weights_name
 
-
-CUSTOM_PIPELINE = "pipeline"
-"""The name, without `.py`, of the file in a saved folder by which diffusers finds the pipeline's class."""
 
 _CUSTOM_PIPELINE = '''"""For `DiffusionPipeline.from_pretrained(..., trust_remote_code=True)` of diffusers.
 
@@ -65,7 +56,7 @@ def load_settings(
     settings: dict[str, Any] = {}
     for key, value in index.items():
         if key in GENERATORS:
-            absent = value is None or value == [None, None] or key not in generators
+            absent = key not in generators or not holds_component(index, key)
             settings[key] = None if absent else load_component(folder / key, value, variant, dtype)
         elif key in arguments:
             settings[key] = value
@@ -127,37 +118,3 @@ def name_custom_pipeline(folder: Path, class_name: str) -> None:
 def cast(model: Any, **to: Any) -> Any:
     """`Module.to` as torch has it: diffusers 0.42's own warns at every change of dtype about an empty list."""
     return torch.nn.Module.to(model, **to)
-
-
-@contextlib.contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """Gives a temporary folder whose files become `target`'s when the block ends well; otherwise nothing changes.
-
-    A new target appears in one rename. In an existing one each file is replaced whole, `model_index.json` last, and
-    other files stay.
-    """
-    if target.exists() and not target.is_dir():
-        raise ValueError(f"{target}: expected a folder to save to, got a file")
-    home = target if target.is_dir() else target.parent
-    temporary = home / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        mode = temporary.stat().st_mode & 0o666  # what the umask left of a new folder's rights
-        for path in temporary.rglob("*"):
-            if path.is_file():
-                path.chmod(mode)  # safetensors lets nobody else read its files
-        if home is not target:
-            os.replace(temporary, target)
-            return
-        files = sorted(
-            (path for path in temporary.rglob("*") if path.is_file()), key=lambda path: path.name == INDEX_NAME
-        )
-        for file in files:
-            destination = target / file.relative_to(temporary)
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, destination)
-    except (OSError, SafetensorError) as error:  # a full disk is an OSError or, from the weights' writer, the other
-        raise OSError(f"could not save to {target}: {one_line(error, _QUOTED)}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from cyclegan_hf.image_io import iterate_images
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
+from cyclegan_hf.images.io import iterate_images
 
 
 Domain = Literal["a", "b"]

@@ -25,21 +25,24 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi, hf_hub_url
 
+from cyclegan_hf.saved_format import GENERATORS
+
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parents[1]))  # a checkout that is not installed builds too; what is installed goes first
 sys.path.append(str(HERE.parent))  # the examples are the other page's
 
 import shipped_examples  # noqa: E402
+from cyclegan_hf.export.onnx.onnx.onnx import WEIGHTS_NAME, export_onnx  # noqa: E402
 
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
+from cyclegan_hf.atomic import whole_folder  # noqa: E402
 from cyclegan_hf.errors import one_line  # noqa: E402
-from cyclegan_hf.export import WEIGHTS_NAME, export_onnx  # noqa: E402
-from cyclegan_hf.hub_errors import hub_errors  # noqa: E402
-from cyclegan_hf.hub_timeouts import answer_seconds  # noqa: E402
-from cyclegan_hf.image_formats import open_header  # noqa: E402
-from cyclegan_hf.pipelines.folders import GRAPH_NAME, PRETRAINED_FOLDER, find_folder, is_hub_id  # noqa: E402
-from cyclegan_hf.pipelines.storage import whole_folder  # noqa: E402
+from cyclegan_hf.hub.errors import hub_errors  # noqa: E402
+from cyclegan_hf.hub.locate import find_folder, is_hub_id  # noqa: E402
+from cyclegan_hf.hub.timeouts import answer_seconds  # noqa: E402
+from cyclegan_hf.images.formats import open_header  # noqa: E402
+from cyclegan_hf.saved_format import GRAPH_NAME, PRETRAINED_FOLDER  # noqa: E402
 
 
 PAGE = ("index.html", "style.css", "main.js", "worker.js", "pixels.js", "headers.js", "README.md")
@@ -48,7 +51,6 @@ RUNTIME = {  # how a page computes: a script and the program that it loads
     "webgpu": ("ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
 }
 MAX_WHOLE_PIXELS = 1_000_000  # for a model that has to see a photo as a whole
-GENERATORS = ["generator_a2b", "generator_b2a"]
 SAMPLE_PARTS = {"before": "", "after": "-after", "thumbnail": "-small"}
 
 
@@ -185,7 +187,7 @@ def _copy_weights(
     pipeline: CycleGANPipeline, model: str | None, generators: dict[str, Any], scratch: Path, folder: Path
 ) -> dict[str, Any]:
     """Each direction's graph and weights, half precision: the graph computes in float32 all the same."""
-    source = find_folder(model, GENERATORS)
+    source = find_folder(model, list(GENERATORS))
     if not all((source / name / GRAPH_NAME).is_file() for name in generators):
         source = scratch / "exported"
         pipeline.to(dtype=torch.float16).save_pretrained(source)

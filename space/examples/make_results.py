@@ -19,8 +19,8 @@ sys.path[:0] = [str(SPACE), str(SPACE.parent)]
 import shipped_examples as results  # noqa: E402
 
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
-from cyclegan_hf.image_formats import open_header  # noqa: E402
-from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER  # noqa: E402
+from cyclegan_hf.images.formats import open_header  # noqa: E402
+from cyclegan_hf.saved_format import PRETRAINED_FOLDER  # noqa: E402
 
 
 def make_results(opening: str | None = None, folder: Path = results.EXAMPLES) -> None:

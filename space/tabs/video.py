@@ -15,7 +15,7 @@ from settings import CLIP_SIDES, JOB_SECONDS, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS
 from shelf import Shelf
 from uploads import Refusal, direction_of, escaped, new_folder, plain_name, told, uploaded_file
 
-from cyclegan_hf import video
+from cyclegan_hf.images import video
 from tabs.batch import JOB_QUEUE
 from tabs.direction import direction_choice
 

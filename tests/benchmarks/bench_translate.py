@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator  # noqa: E402
-from cyclegan_hf.export_pipeline import export_pipeline  # noqa: E402
-from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER  # noqa: E402
+from cyclegan_hf.export.pipeline import export_pipeline  # noqa: E402
+from cyclegan_hf.saved_format import PRETRAINED_FOLDER  # noqa: E402
 from tests.benchmarks.turns import (  # noqa: E402
     faster_than,
     hold_memory,

@@ -61,7 +61,7 @@ def faster_than(base: list[float], others: list[float]) -> list[float]:
 
 def put_winograd_off(*networks: torch.nn.Module) -> bool:
     """Let networks convolve directly, in all of their layers, and return whether that changes anything here."""
-    from cyclegan_hf.models.winograd import Conv3x3, prefers_winograd
+    from cyclegan_hf.models.kernels.winograd import Conv3x3, prefers_winograd
 
     found = [layer for network in networks for layer in network.modules() if isinstance(layer, Conv3x3)]
     for layer in found:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cyclegan_hf.bulk import PictureFiles, Tally, Translator, translate_all
+from cyclegan_hf.bulk.translator import PictureFiles, Tally, Translator, translate_all
 from cyclegan_hf.cli import main
-from cyclegan_hf.picture_files import plan_pictures
+from cyclegan_hf.images.files import plan_pictures
 from cyclegan_hf.processes import Processes
 from tests.bulk.conftest import Launch, files_under
 from tests.testing_utils import make_picture

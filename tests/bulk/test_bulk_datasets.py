@@ -18,9 +18,9 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
-from cyclegan_hf.bulk_source import DatasetSource, Rows, is_hub_id  # noqa: E402
+from cyclegan_hf.bulk.source import DatasetSource, Rows, is_hub_id  # noqa: E402
 from cyclegan_hf.cli import main  # noqa: E402
-from cyclegan_hf.image_io import open_image  # noqa: E402
+from cyclegan_hf.images.io import open_image  # noqa: E402
 from cyclegan_hf.processes import Processes  # noqa: E402
 from tests.bulk.conftest import Launch, files_under  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402

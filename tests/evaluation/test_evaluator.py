@@ -16,8 +16,8 @@ from cyclegan_hf.evaluation.evaluator import Evaluator, Settings, as_tensors
 from cyclegan_hf.evaluation.protocol import protocol_of
 from cyclegan_hf.evaluation.tables import protocol_line
 from cyclegan_hf.feature_networks import EfficientNetLite
-from cyclegan_hf.image_io import open_image
 from cyclegan_hf.image_processor import ImageProcessor
+from cyclegan_hf.images.io import open_image
 from cyclegan_hf.metrics.color import color_difference, mean_lab
 from cyclegan_hf.metrics.image_features import ImageFeatures
 from cyclegan_hf.metrics.reconstruction import l1_distance, psnr

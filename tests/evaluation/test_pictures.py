@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cyclegan_hf.evaluation.pictures import PictureSet, find_pictures, fingerprint, fitted_reader
-from cyclegan_hf.image_io import open_image
+from cyclegan_hf.images.io import open_image
 from tests.evaluation.tiny import NAMES
 from tests.testing_utils import make_picture
 

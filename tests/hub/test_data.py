@@ -84,7 +84,7 @@ def test_large_folders_become_several_files(client: Client, tmp_path: Path) -> N
 def write_shards(folder: str) -> tuple[list[list[int]], list[int]]:
     import pyarrow.parquet as pq
 
-    from cyclegan_hf import hub_data
+    from cyclegan_hf.hub import data as hub_data
 
     limits = hub_data.SHARD_BYTES, hub_data.ROW_GROUP
     hub_data.SHARD_BYTES, hub_data.ROW_GROUP = 100, 2

@@ -11,7 +11,7 @@ import pytest
 import cyclegan_hf
 from tests.hub.client import Client, ClientError, load, make_pipeline
 from tests.hub_server import HubServer
-from tests.official_networks import save, small_resnet
+from tests.official.official_networks import save, small_resnet
 from tests.testing_utils import make_picture
 
 
@@ -289,7 +289,7 @@ def test_offline_and_alone(server: HubServer, client: Client, model: Path, tmp_p
 WITHOUT_LINKS = """
 import sys
 from pathlib import Path
-from cyclegan_hf.hub_download import RepoFiles
+from cyclegan_hf.hub.download import RepoFiles
 
 repo_id = sys.argv[1]
 for name in ("weights.safetensors", "config.json"):

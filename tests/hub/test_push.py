@@ -239,7 +239,7 @@ def test_an_upload_that_is_cut_off_is_sent_again(server: HubServer, cli: Any, mo
 
 def push_many(folders: list[str], repo_id: str) -> None:
     """Pushes of several folders at once, again and again."""
-    from cyclegan_hf.hub import push_pipeline
+    from cyclegan_hf.pipelines.push import push_pipeline
 
     def push(folder: str) -> None:
         for number in range(6):

@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import SpaceCard
 
 from cyclegan_hf import __version__
-from cyclegan_hf.wheel import build_wheel
+from cyclegan_hf.hub.wheel import build_wheel
 from tests.hub.client import Client
 from tests.hub.test_pull import files_of
 from tests.hub_server import HubServer
@@ -102,7 +102,8 @@ def test_the_wheel_is_the_library_with_its_page_and_always_the_same(tmp_path: Pa
     wheels = [build_wheel(tmp_path / name) for name in ("one", "two")]
     assert wheels[0].name == WHEEL and wheels[0].read_bytes() == wheels[1].read_bytes()
     archive = zipfile.ZipFile(wheels[0])
-    assert {"cyclegan_hf/cli.py", "cyclegan_hf/py.typed", "cyclegan_hf/space/app.py"} < set(archive.namelist())
+    expected = {"cyclegan_hf/cli/__init__.py", "cyclegan_hf/py.typed", "cyclegan_hf/space/app.py"}
+    assert expected < set(archive.namelist())
     assert not any("__pycache__" in name or "/checkpoints/" in name for name in archive.namelist())
     assert "cyclegan_hf/space/checkpoints.py" in archive.namelist()
     metadata = archive.read(f"cyclegan_hf-{__version__}.dist-info/METADATA").decode()

@@ -47,8 +47,8 @@ def bulk(place: str, streaming: bool, outside: bool = False) -> dict[str, Any]:
     """In the clients' process: the same, as `translate` reads them."""
     import numpy as np
 
-    from cyclegan_hf.bulk_source import DatasetSource, Rows, pictures_of
-    from cyclegan_hf.image_io import open_image
+    from cyclegan_hf.bulk.source import DatasetSource, Rows, pictures_of
+    from cyclegan_hf.images.io import open_image
 
     found: dict[str, Any] = {"greys": [], "refused": []}
     try:

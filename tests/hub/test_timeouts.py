@@ -20,7 +20,8 @@ from tests.hub_server import HubServer
 @contextlib.contextmanager
 def impatience(seconds: float = 0.5) -> Iterator[None]:
     """A client that waits for an answer so long, and makes no second try after it."""
-    from cyclegan_hf import hub_errors, hub_timeouts
+    from cyclegan_hf.hub import errors as hub_errors
+    from cyclegan_hf.hub import timeouts as hub_timeouts
 
     before, hub_errors.PATIENCE_SECONDS = hub_errors.PATIENCE_SECONDS, 0
     os.environ[hub_timeouts.VARIABLE] = str(seconds)
@@ -70,7 +71,7 @@ def test_a_commit_that_hangs_once_is_sent_again(
 
 
 def patiently(words: list[str], folder: str) -> tuple[int, str, str]:
-    from cyclegan_hf import hub_timeouts
+    from cyclegan_hf.hub import timeouts as hub_timeouts
 
     os.environ[hub_timeouts.VARIABLE] = "1"
     try:

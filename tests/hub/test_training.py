@@ -29,7 +29,7 @@ def publish(folder: str, settings: dict[str, Any], steps: list[int], wait: bool 
     """A publisher's life: checkpoints that are removed at once, and the end. What it said, and how it failed."""
     import shutil
 
-    from cyclegan_hf.hub_card import CardFacts, pipeline_card
+    from cyclegan_hf.hub.card import CardFacts, pipeline_card
     from training.hub_config import HubConfig
     from training.publishing import Publisher
 

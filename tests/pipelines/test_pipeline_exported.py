@@ -18,7 +18,7 @@ from tests.testing_utils import make_picture
 pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra `export`")
 pytest.importorskip("onnxscript", reason="needs onnxscript, of the extra `export`")
 
-from cyclegan_hf.export import export_onnx
+from cyclegan_hf.export.onnx import export_onnx
 
 
 # Of 255. ONNX Runtime computes in float32, and rounds a pixel here and there to the other side; OpenVINO computes in

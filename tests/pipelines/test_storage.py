@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cyclegan_hf import CycleGANPipeline, ImageProcessor, ResnetGenerator
-from cyclegan_hf.pipelines import folders
+from cyclegan_hf.hub import locate
 from tests.testing_utils import make_picture
 
 
@@ -170,9 +170,9 @@ def test_hub_id_from_the_cache(saved, tmp_path, subfolder):
 
 
 def test_without_an_argument_the_bundled_weights(monkeypatch, saved, tmp_path):
-    monkeypatch.setattr(folders, "PRETRAINED_FOLDER", saved)
+    monkeypatch.setattr(locate, "PRETRAINED_FOLDER", saved)
     assert CycleGANPipeline.from_pretrained().config["domain_a"] == "summer"
-    monkeypatch.setattr(folders, "PRETRAINED_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(locate, "PRETRAINED_FOLDER", tmp_path / "none")
     with pytest.raises(ValueError, match="the bundled weights: expected a saved pipeline"):
         CycleGANPipeline.from_pretrained()
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline
-from cyclegan_hf.image_io import open_image
+from cyclegan_hf.images.io import open_image
 from tests.chromium import PATIENCE
 from tests.space.conftest import ROOT, serve, tiny_pipeline
 from tests.space.test_page import assert_same_picture

@@ -12,7 +12,7 @@ from cyclegan_hf import CycleGANPipeline
 from tests.chromium import PATIENCE
 from tests.hub.test_pull import files_of
 from tests.hub_server import HubServer
-from tests.official_networks import save, small_resnet
+from tests.official.official_networks import save, small_resnet
 from tests.space.conftest import serve, tiny_pipeline
 from tests.space.test_page import assert_same_picture, download, png, upload, wait_until_enabled
 from tests.space.test_tabs import open_tab

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator
-from tests.official_networks import Unet, randomized, small_resnet
-from tests.official_networks import save as save_official
+from tests.official.official_networks import Unet, randomized, small_resnet
+from tests.official.official_networks import save as save_official
 from tests.space.modules import page_module
 from tests.testing_utils import noise
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline
-from cyclegan_hf.image_io import open_image
+from cyclegan_hf.images.io import open_image
 from tests.space.test_page import assert_same_picture, download, png, upload, wait_until_enabled
 from tests.testing_utils import make_picture, noise
 

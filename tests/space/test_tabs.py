@@ -13,9 +13,9 @@ from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline
 from tests.chromium import PATIENCE
+from tests.images.test_video import pictures, sound_of, write_clip
 from tests.space.conftest import serve, tiny_pipeline
 from tests.space.test_page import PALE_TEXTS, assert_same_picture, download, png, upload, wait_until_enabled
-from tests.test_video import pictures, sound_of, write_clip
 from tests.testing_utils import make_picture
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cyclegan_hf.image_io import open_image
+from cyclegan_hf.images.io import open_image
 from training.config import DataConfig
 from training.data.sources import Sources, load_sources, pair_randomly, species, without_backgrounds
 

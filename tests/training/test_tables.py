@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan_hf.bulk_source import DatasetSource
-from cyclegan_hf.bulk_source import Rows as BulkRows
+from cyclegan_hf.bulk.source import DatasetSource
+from cyclegan_hf.bulk.source import Rows as BulkRows
 from tests.training.data_files import grey, write_arrow, write_parquet, write_webdataset
 from training.config import DataConfig
 from training.data.normalization import dataset_statistics

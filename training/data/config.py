@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from cyclegan_hf.image_depth import InputRange, check_input_range
+from cyclegan_hf.images.depth import InputRange, check_input_range
 from training.data.notation import Written
 from training.limits import check_least
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cyclegan_hf.image_formats import FORMATS
+from cyclegan_hf.images.formats import FORMATS
 
 
 GAMMA, BALANCE, CONTRAST, OFFSET = 0.4, 0.03, 0.25, 0.08

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from cyclegan_hf.errors import one_line
-from cyclegan_hf.image_depth import InputRange
-from cyclegan_hf.image_io import open_image
-from cyclegan_hf.table_access import TableAccess, shown
+from cyclegan_hf.images.depth import InputRange
+from cyclegan_hf.images.io import open_image
+from cyclegan_hf.tables.access import TableAccess, shown
 
 
 # Pillow refuses twice as many pixels as it warns of; what it only warns of is read like any other image.
@@ -150,7 +150,7 @@ def encoded(cell: Any, name: str, access: TableAccess | None = None, secret: str
 
 
 def open_picture(picture: Picture, input_range: InputRange = None) -> Image.Image:
-    """The picture as `cyclegan_hf.image_io.open_image` opens it.
+    """The picture as `cyclegan_hf.images.io.open_image` opens it.
 
     Args:
         picture: The picture.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cyclegan_hf.background import remove_backgrounds
-from cyclegan_hf.validation_split import drawn_order, held_out_count
+from cyclegan_hf.evaluation.validation_split import drawn_order, held_out_count
+from cyclegan_hf.images.background import remove_backgrounds
 from training.data.config import DataConfig
 from training.data.domain import Domain
 from training.data.overlap import warn_of_shared_images

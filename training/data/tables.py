@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from cyclegan_hf.bulk_source import is_picture_column, listed, member_hint, picture_columns
+from cyclegan_hf.bulk.source import is_picture_column, listed, member_hint, picture_columns
 from cyclegan_hf.errors import one_line
-from cyclegan_hf.hub_errors import data_refusal
-from cyclegan_hf.table_access import TableAccess
-from cyclegan_hf.table_builder import (
+from cyclegan_hf.hub.errors import data_refusal
+from cyclegan_hf.tables.access import TableAccess
+from cyclegan_hf.tables.builder import (
     access_of,
     cause_of,
     check_saved,

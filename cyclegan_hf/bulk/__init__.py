@@ -1,0 +1,1 @@
+"""Many images through one pipeline: folders and datasets, shared out over processes."""

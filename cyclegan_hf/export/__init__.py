@@ -1,0 +1,1 @@
+"""Exported graphs: ONNX, OpenVINO and 8-bit integers."""

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: downloads, uploads, cards, datasets and Spaces."""

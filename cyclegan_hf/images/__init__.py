@@ -1,0 +1,1 @@
+"""Image files: formats, depths, reading and writing, videos, background removal."""

@@ -1,0 +1,1 @@
+"""Tables of images as the `datasets` library stores them."""
