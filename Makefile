@@ -5,14 +5,15 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test style quality clean
+.PHONY: help install demo test style quality docs clean
 
 help:
 	@echo "make install   the environment in .venv, with the tested versions"
 	@echo "make demo      the page on the bundled weights"
 	@echo "make test      all tests but the slow ones"
 	@echo "make style     format, and mend what can be mended"
-	@echo "make quality   formatting, lint and types, changing nothing"
+	@echo "make quality   formatting, lint, spelling and types, changing nothing"
+	@echo "make docs      the documentation site, in build/docs"
 	@echo "make clean     remove the environment and the caches"
 
 install: .venv/.installed
@@ -22,7 +23,7 @@ install: .venv/.installed
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed; $(PYTHON) is {v[0]}.{v[1]}")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv  # another Python over the old one would mix the two
 	$(BIN)/python -m pip install --quiet "pip>=25.1"  # the first that knows --group
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[all]" --group dev
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[all]" --group dev --group docs
 	@touch $@
 
 demo: install
@@ -38,7 +39,11 @@ style: install
 quality: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet  # a broken link is an error
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache

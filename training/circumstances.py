@@ -84,7 +84,7 @@ def check_checkpoint(checkpoint: Path, run: Mapping[str, Any], state: Mapping[st
 
 _NOT_COMPARED = {
     *("run.recipe", "run.output_dir", "run.resume_from_checkpoint", "run.allow_other_pictures", "run.warm_start"),
-    *("run.fast", "run.kept", "run.recipe_length", "run.mixed_precision", "hub"),
+    *("run.fast", "run.kept", "run.recipe_length", "run.mixed_precision", "run.dry_run", "hub"),
 }
 """Settings of a command rather than of a run, and those that `circumstances` compares as they came out."""
 

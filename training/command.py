@@ -47,7 +47,8 @@ def parse_command(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
         SystemExit: After `--help`.
     """
     config, checkpoint, goes_on_in_stages = read_command(arguments)
-    _check_output_dir(Path(config.run.output_dir), checkpoint, goes_on_in_stages)
+    if not config.run.dry_run:
+        _check_output_dir(Path(config.run.output_dir), checkpoint, goes_on_in_stages)
     return config, checkpoint
 
 

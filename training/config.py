@@ -81,6 +81,9 @@ class RunConfig:
     """Go on from a checkpoint although the sources' pictures are not those that the run began with."""
     warm_start: str | None = None
     """Weights to start from: a folder or Hub id of ours, or a folder of official `*_net_G_A.pth` files."""
+    dry_run: bool = False
+    """Print what would be trained (sources, parameters, steps, schedule), with the time per step and the memory of a
+    few measured steps. Writes nothing."""
     report_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
     """Tracker for scalars and samples. The JSONL log is always written."""
     recipe_length: tyro.conf.Suppress[tuple[Literal["epoch", "step"], int] | None] = None
@@ -333,8 +336,22 @@ class TrainConfig:
     """Train a CycleGAN on two unpaired domains.
 
     For example:
-        accelerate launch training/train.py --recipe summer2winter --data.a A --data.b B --output-dir runs/s2w
-        accelerate launch training/train.py --output-dir runs/s2w --resume-from-checkpoint latest
+        accelerate launch training/train.py --recipe few_images --data.a A --data.b B --output-dir runs/mine --dry-run
+        accelerate launch training/train.py --recipe few_images --data.a A --data.b B --output-dir runs/mine
+        accelerate launch training/train.py --output-dir runs/mine --resume-from-checkpoint latest
+
+    The flags to know first:
+        --recipe NAME                    few_images for 100 to 1,000 images per domain, summer2winter for the paper's
+        --data.a SOURCE, --data.b SOURCE folders of images (or archives, Hub datasets: docs/data-sources.md)
+        --output-dir FOLDER              the finished pipeline, checkpoints, logs and sample grids
+        --dry-run                        print steps, time per step and memory; train nothing
+        --max-train-steps N              a shorter or longer run; the schedule scales with it
+        --data.image-size N              side of the training crops: less memory if smaller
+        --train-batch-size N             images of each domain per step
+        --evaluation.steps N             score every N steps and keep the best weights in best/
+        --resume-from-checkpoint latest  continue an interrupted run
+
+    Networks are set in the recipe; every other setting is a flag below.
     """
 
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
@@ -400,7 +417,7 @@ class TrainConfig:
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `from_yaml` reads back."""
         groups = plain(dataclasses.asdict(self))
-        for name in ("recipe_length", "kept"):  # of a command, and settled before anything is saved
+        for name in ("recipe_length", "kept", "dry_run"):  # of a command, and settled before anything is saved
             del groups["run"][name]
         return yaml.safe_dump(groups, sort_keys=False, allow_unicode=True, width=119)
 

@@ -83,7 +83,7 @@ def _run_stages(
         held.enter_context(run_lock(root, wanted=main))
     for number, stage in enumerate(plan, start=1):
         folder = Path(stage.run.output_dir)
-        logger.info("Stage %d of %d: %s.", number, len(plan), _in_words(stage))
+        logger.info("Stage %d of %d: %s.", number, len(plan), in_words_of_stage(stage))
         if (folder / INDEX_NAME).exists():
             logger.info("Stage %d is done already.", number)
         else:
@@ -182,7 +182,8 @@ def _record(root: Path, plan: list[TrainConfig]) -> None:
     logger.info("Stage %d: epoch %d is the best, %s.", row["stage"], row["epoch"], figures)
 
 
-def _in_words(stage: TrainConfig) -> str:
+def in_words_of_stage(stage: TrainConfig) -> str:
+    """Describe a stage's length, batch size, evaluations and seed."""
     run = stage.run
     epochs = f"{run.num_train_epochs} epochs" if run.max_train_steps is None else f"{run.max_train_steps} steps"
     return f"{epochs} at batch size {run.train_batch_size}, scored every {stage.evaluation.epochs}, seed {run.seed}"

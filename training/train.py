@@ -18,6 +18,7 @@ try:
 
     from cyclegan_hf.errors import one_line
     from training.command import parse_command
+    from training.dry_run import dry_run
     from training.interruption import Interrupted, LastingStream, end_with_launcher
     from training.processes import is_main_process, lost_process
     from training.publishing import leave
@@ -40,7 +41,11 @@ def main() -> None:
     try:
         config, checkpoint = parse_command(sys.argv[1:])
         with logging_redirect_tqdm():  # a line of the log goes above the progress bar, not into it
-            if config.stages.epochs:
+            if config.run.dry_run:
+                report = dry_run(config, checkpoint)
+                if is_main_process():
+                    print(report)  # noqa: T201
+            elif config.stages.epochs:
                 train_in_stages(config)
             else:
                 Trainer(config, checkpoint).train()

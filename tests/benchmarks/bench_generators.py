@@ -1,7 +1,7 @@
 """What narrower and separable generators save, against the paper's.
 
 Each translates the same picture, plain (torch, fp32, eager) and after `optimize()`. All take turns in one process:
-trust the ratios. Weights are random: what a form is worth is told in `training/recipes/README.md`.
+trust the ratios. Weights are random: what a form is worth is told in `docs/recipes.md`.
 
     python tests/benchmarks/bench_generators.py
 """

@@ -22,9 +22,10 @@ from tests.training.tiny import write_recipe
 
 
 pytestmark = pytest.mark.slow  # a new process and its imports for each command
-TRAINING = Path(__file__).resolve().parents[2] / "training"
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING = ROOT / "training"
 COMMANDS = re.findall(
-    r"^accelerate launch training/train\.py (.*)$", (TRAINING / "data" / "README.md").read_text("utf-8"), re.M
+    r"^accelerate launch training/train\.py (.*)$", (ROOT / "docs" / "data-sources.md").read_text("utf-8"), re.M
 )
 
 

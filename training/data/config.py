@@ -25,7 +25,7 @@ class DataConfig:
     a: Source = None
     """Domain A's training pictures: a folder with its sub-folders, a pattern, a list (.txt), parquet, webdataset or
     arrow files, an address (`hf://`, `https://`) or a data set on the Hub, with options after commas, such as
-    `user/name,split=train,column=imageA`; several make a mix. See training/data/README.md."""
+    `user/name,split=train,column=imageA`; several make a mix. See docs/data-sources.md."""
     b: Source = None
     """Domain B's training pictures."""
     test_a: Source = None
