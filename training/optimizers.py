@@ -53,7 +53,9 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]
     optimizer.load_state_dict(state | {"param_groups": groups})
     for parameter, moments in optimizer.state.items():
         for name, value in moments.items():
-            if value.shape == parameter.shape and value.stride() != parameter.stride():  # fused kernels need them equal
+            if (
+                value.shape == parameter.shape and value.stride() != parameter.stride()
+            ):  # fused kernels need them equal
                 moments[name] = torch.empty_like(parameter).copy_(value)
 
 

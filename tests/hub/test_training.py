@@ -219,9 +219,7 @@ def train(folder: str, push: dict[str, Any] | None, hf_token: str = "hf_write") 
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_a_pushing_run_is_the_run_that_it_would_have_been(
-    server: HubServer, client: Client, tmp_path: Path
-) -> None:
+def test_a_pushing_run_is_the_run_that_it_would_have_been(server: HubServer, client: Client, tmp_path: Path) -> None:
     """Bit for bit, and while its checkpoints are removed as they are pushed."""
     for name in ("quiet", "pushing"):
         (tmp_path / name).mkdir()
