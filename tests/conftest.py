@@ -63,9 +63,7 @@ def official_files(tmp_path: Path) -> dict[str, Path]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run, and say why."""
-    no_gpu = pytest.mark.skip(
-        reason="needs a CUDA device, and this machine has none (CYCLEGAN_GPU_DEVICE=cpu goes without)"
-    )
+    no_gpu = pytest.mark.skip(reason="needs a CUDA device, and this machine has none")
     no_network = pytest.mark.skip(reason="needs the internet: set CYCLEGAN_TEST_NETWORK=1 to run it")
     for item in items:
         # By the marker: an item's keywords hold the names of the folders above it too.

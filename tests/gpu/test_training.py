@@ -244,7 +244,7 @@ def test_the_command_trains_under_a_launcher(tmp_path: Path, record_property: Ca
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]
     command += [str(ROOT / "training" / "train.py"), "--recipe", str(recipe), "--output-dir", str(tmp_path / "out")]
     command += [f"--data.test-{key}={domains / f'test{key.upper()}'}" for key in "ab"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert (tmp_path / "out" / "model_index.json").is_file()
     facts = json.loads((tmp_path / "out" / "checkpoint-4" / STATE_FOLDER / RUN_NAME).read_text())

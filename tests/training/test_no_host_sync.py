@@ -33,10 +33,9 @@ class Copies(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        source = next((value for value in args if isinstance(value, torch.Tensor)), None)
-        if isinstance(result, torch.Tensor) and result.device == META and func is torch.ops.aten._to_copy.default:
-            if source is not None and source.device.type == "cpu" and not kwargs.get("non_blocking"):
-                self.waiting.append(str(func))
+        copies = func is torch.ops.aten._to_copy.default and args[0].device.type == "cpu" and result.device == META
+        if copies and not kwargs.get("non_blocking"):
+            self.waiting.append(str(func))
         return result
 
 
