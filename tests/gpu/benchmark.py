@@ -157,8 +157,8 @@ def tried(name: str, batch: int) -> bool:
     if form.compiled is None or not ON_GPU:
         return True
     if form.replays:  # where launching kernels takes longer than running them
-        return batch in (1, 16)
-    return batch in (COMPILED_BATCHES if form.layout is torch.channels_last else (16,))
+        return batch in (1, 4)
+    return batch in (COMPILED_BATCHES if form.layout is torch.channels_last else (32,))
 
 
 def config_of(batch: int) -> TrainConfig:
