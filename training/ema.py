@@ -18,10 +18,7 @@ class EmaModel(AveragedModel):
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        def average(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor) -> None:
-            torch._foreach_lerp_(averaged, current, 1 - self._decay_now(int(count)))
-
-        super().__init__(network, multi_avg_fn=average, use_buffers=False)
+        super().__init__(network, use_buffers=False)
         self.decay = decay
         self.module.requires_grad_(False).eval()
 
@@ -31,12 +28,19 @@ class EmaModel(AveragedModel):
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Move the average one step towards `model`."""
-        running = {name: buffer.clone() for name, buffer in self.module.named_buffers() if _is_running(name)}
+        # Not by the base class: it copies the count to the weights' device, and reading it there waits for a GPU.
         decay = self._decay_now(int(self.n_averaged)) if self.n_averaged > 0 else 0.0
-        super().update_parameters(model)
-        for name, buffer in self.module.named_buffers():
-            if name in running:
-                buffer.copy_(running[name].lerp(buffer, 1 - decay))
+        averaged, current = list(self.module.parameters()), list(model.parameters())
+        if decay == 0:
+            torch._foreach_copy_(averaged, current)
+        else:
+            torch._foreach_lerp_(averaged, current, 1 - decay)
+        for (name, buffer), newest in zip(self.module.named_buffers(), model.buffers(), strict=True):
+            if _is_running(name) and decay > 0:
+                buffer.lerp_(newest, 1 - decay)
+            else:
+                buffer.copy_(newest)
+        self.n_averaged += 1
 
 
 def _is_running(name: str) -> bool:

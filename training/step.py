@@ -22,7 +22,7 @@ from training.objectives import (
     term_weights,
     translate,
 )
-from training.optimizers import discriminator_rate, make_optimizers, set_learning_rate
+from training.optimizers import discriminator_rate, load_optimizer_state, make_optimizers, set_learning_rate
 
 
 Batch = dict[str, torch.Tensor]
@@ -213,7 +213,7 @@ class TrainingStep:
                     f"`optimizer.separate` cannot be {self.config.optimizer.separate}: the run began otherwise."
                 )
             for optimizer, saved in zip(optimizers, state[name], strict=True):
-                optimizer.load_state_dict(saved)
+                load_optimizer_state(optimizer, saved)
 
     def load_process_state(self, state: dict[str, Any], device: torch.device) -> None:
         """Take over a `process_state`."""

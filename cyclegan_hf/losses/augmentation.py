@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
+from cyclegan_hf.losses.random_numbers import uniform
+
 
 Policy = Literal["flip", "light", "color", "translation", "cutout"]
 
@@ -45,17 +47,17 @@ def augment_for_discriminator(
 
 
 def _flip(images: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
-    mirrored = torch.rand(len(images), 1, 1, 1, generator=random).to(images) < 0.5
+    mirrored = uniform(len(images), 1, 1, 1, like=images, random=random) < 0.5
     return torch.where(mirrored, images.flip(-1), images)
 
 
 def _light(images: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
-    brightness, contrast = torch.rand(2, len(images), 1, 1, 1, generator=random).to(images)
+    brightness, contrast = uniform(2, len(images), 1, 1, 1, like=images, random=random)
     return (0.9 + 0.2 * contrast) * images + 0.2 * (brightness - 0.5)
 
 
 def _color(images: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
-    brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1, generator=random).to(images)
+    brightness, saturation, contrast = uniform(3, len(images), 1, 1, 1, like=images, random=random)
     images = images + brightness - 0.5
     grey = images.mean(dim=1, keepdim=True)
     images = grey + 2 * saturation * (images - grey)

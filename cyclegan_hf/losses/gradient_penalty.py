@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from cyclegan_hf.losses.over_processes import processes
+from cyclegan_hf.losses.random_numbers import to_device
 
 
 def gradient_penalty(
@@ -42,7 +43,7 @@ def gradient_penalty(
     device = generator.device if generator is not None else real.device
     rank, count = processes()  # one draw for all processes, of which each takes its part: theirs must not be the same
     shares = torch.rand(count * len(real), 1, 1, 1, generator=generator, device=device)
-    share = shares[rank * len(real) :][: len(real)].to(real.device)
+    share = to_device(shares[rank * len(real) :][: len(real)], real.device)
     between = torch.lerp(fake.detach().float(), real.detach().float(), share).requires_grad_()
     eager = torch.compiler.set_stance("force_eager")
     with torch.enable_grad(), torch.autocast(real.device.type, enabled=False), eager:

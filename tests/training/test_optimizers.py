@@ -8,7 +8,7 @@ from torch import nn
 
 from training.config import LrSchedulerConfig, OptimizerConfig
 from training.objectives import Networks
-from training.optimizers import Plateau, learning_rate_factor, make_optimizers
+from training.optimizers import Plateau, learning_rate_factor, load_optimizer_state, make_optimizers
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,20 @@ def test_an_optimiser_for_each_network() -> None:
     generators, discriminators = make_optimizers(four, OptimizerConfig(separate=True))
     for optimizer, network in zip([*generators, *discriminators], vars(four).values(), strict=True):
         assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in network.parameters()]
+
+
+def test_a_state_of_another_layout_and_kernel_is_taken_over() -> None:
+    """As of a run that began on a GPU with channels innermost: the fused kernel wants one layout of all."""
+    network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    network(torch.rand(1, 3, 5, 5)).sum().backward()
+    optimizer.step()
+    saved = optimizer.state_dict()
+    other = nn.Conv2d(3, 4, 3)
+    restored = torch.optim.Adam(other.parameters())
+    load_optimizer_state(restored, saved)
+    assert not restored.param_groups[0]["fused"]
+    moments, wanted = restored.state[other.weight], optimizer.state[network.weight]
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert moments[name].stride() == other.weight.stride()
+        assert torch.equal(moments[name], wanted[name])
