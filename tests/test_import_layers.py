@@ -29,7 +29,10 @@ LAYERS = [
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-PURE = {"losses": {"feature_networks", "images"}, "metrics": {"feature_networks", "images", "saved_format"}}  # the parts that they may use
+PURE = {
+    "losses": {"feature_networks", "images"},
+    "metrics": {"feature_networks", "images", "saved_format"},
+}  # the parts that they may use
 NOWHERE = {"transformers", "torchvision"}
 NEVER = {
     "cyclegan_hf": NOWHERE | {"training", "space", "tests", "gradio", "accelerate"},

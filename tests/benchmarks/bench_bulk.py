@@ -27,8 +27,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from cyclegan_hf import CycleGANPipeline, ResnetGenerator  # noqa: E402
 from cyclegan_hf.pipelines.folders import PRETRAINED_FOLDER  # noqa: E402
+
+from cyclegan_hf import CycleGANPipeline, ResnetGenerator  # noqa: E402
 from tests.benchmarks.turns import faster_than, keep, machine_line, spread  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
 
