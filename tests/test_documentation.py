@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from cyclegan_hf.arguments import bind_verb
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline, __version__
+from cyclegan_hf.arguments import bind_verb
 from cyclegan_hf.cli import DESCRIPTION, VERBS
 from tests.hub_server import HubServer
 from tests.official_networks import Resnet, save
