@@ -20,8 +20,8 @@ from cyclegan_hf import CycleGANPipeline, __version__
 from cyclegan_hf.arguments import bind_verb
 from cyclegan_hf.cli import DESCRIPTION, VERBS
 from tests.hub_server import HubServer
-from tests.official_networks import Resnet, save
-from tests.test_video import write_clip
+from tests.images.test_video import write_clip
+from tests.official.official_networks import Resnet, save
 from tests.testing_utils import make_picture, write_domains
 from tests.training.data_files import write_parquet
 from tests.training.tiny import tiny_config, write_recipe

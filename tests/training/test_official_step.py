@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests import official_networks
+from tests.official import official_networks
 from tests.training.tiny import largest_difference, tiny_config, weights
 from training.builders import image_processors
 from training.config import TrainConfig

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cyclegan_hf import CycleGANPipeline
-from tests import official_networks
+from tests.official import official_networks
 from tests.training.tiny import DISCRIMINATOR, GENERATOR, largest_difference, tiny_config, weights
 from training.builders import build_networks
 from training.config import TrainConfig
