@@ -1,6 +1,6 @@
 """Trained generators as a few files of fp16 weights, none larger than what a machine sends back, and the way back.
 
-python tests/gpu/shards.py unpack figures trained     # each recipe's pipeline, as a folder in trained/
+python tests/gpu/shards.py figures trained     # each recipe's pipeline, as a folder in trained/
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import torch
-import tyro
 from safetensors.torch import load_file, save_file
 
 
@@ -94,4 +93,6 @@ def unpack(shards: Path, output: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"unpack": lambda shards, output: print(*unpack(Path(shards), Path(output)))})
+    if len(sys.argv) != 3:
+        sys.exit("usage: shards.py FOLDER_OF_SHARDS OUTPUT")
+    print(*unpack(Path(sys.argv[1]), Path(sys.argv[2])))
