@@ -94,7 +94,7 @@ def config_of(
         evaluation.feature_network = "none"
     if tiny:
         shrink(config)
-        run.max_train_steps, evaluation.num_images = 10**4, 8
+        run.max_train_steps, evaluation.num_images = 10**4, 12
     return with_validation_split(config)
 
 
