@@ -39,7 +39,7 @@ VERBS: dict[str, Callable[..., int]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
         arguments: the words after the program's name; by default those of this process.
