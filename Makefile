@@ -42,8 +42,9 @@ quality: install
 	$(BIN)/codespell
 	$(BIN)/mypy
 
+# A broken link is an error. No --quiet: it would hide the warnings from --strict.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet  # a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache

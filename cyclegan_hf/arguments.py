@@ -1,4 +1,4 @@
-"""From the words of a command to a verb that is ready to run; tyro reads the verbs' types and docstrings."""
+"""Parse command lines into subcommands; tyro reads their types and docstrings."""
 
 import contextlib
 import difflib
@@ -20,7 +20,7 @@ Verb = Callable[..., int]
 def bind_verb(
     arguments: Sequence[str], verbs: Mapping[str, Verb], *, prog: str, description: str, version: str
 ) -> Callable[[], int]:
-    """Reads a command. The verb runs when the result is called, since tyro would take its `ValueError` for its own.
+    """Parse a command line. The subcommand runs when the result is called, or tyro would catch its `ValueError`.
 
     Args:
         arguments: The words after the program's name.
@@ -95,7 +95,7 @@ def _deferred(verb: Verb, chosen: bool) -> Callable[..., Callable[[], int]]:
 
 
 def torch_device(name: str | None) -> Any:
-    """The device that `--device` names; by default the accelerator that there is, or else the processor.
+    """Return the device that `--device` names; by default the accelerator, otherwise the CPU.
 
     Raises:
         ValueError: it is unknown, not there, or not in this build of torch.
@@ -112,7 +112,7 @@ def torch_device(name: str | None) -> Any:
 
 
 def without_box(complaint: str) -> str:
-    """Makes one line of tyro's complaint, which is a box with a title, rules and, on a terminal, colours."""
+    """Format tyro's boxed error message as one line."""
     complaint = re.sub(r"\x1b\[[0-9;]*m", "", complaint)
     rows = [row.strip("╭╮╰╯│─ ") for row in complaint.splitlines() if not row.startswith("╭")]
     text = " ".join(filter(None, rows))

@@ -17,7 +17,7 @@ REPORT_NAME = "conversion.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionReport:
-    """What was converted, how closely it agrees, and what the files could not tell. `str()` is a few lines.
+    """Converted networks, their largest differences and what the files don't tell. `str()` is a few lines.
 
     Attributes:
         output_dir: The folder that was written; not part of the saved report.
@@ -34,7 +34,7 @@ class ConversionReport:
     notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
-        """The saved form, `conversion.json`."""
+        """Return the saved form, `conversion.json`."""
         content = {key: value for key, value in asdict(self).items() if key != "output_dir"}
         return json.dumps({"cyclegan_hf_version": __version__, **content}, indent=2) + "\n"
 
@@ -111,7 +111,7 @@ def convert_official_checkpoint(
 
 
 def _notes(converted: ConvertedNetworks, padding_mode: PaddingMode) -> list[str]:
-    """What the files could not tell, and where the official test script behaves otherwise."""
+    """List what the files don't tell, and where the official test script differs."""
     networks = converted.networks
     generators = [network for network in networks.values() if network.kind == "generator"]
     notes = []

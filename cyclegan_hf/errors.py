@@ -9,7 +9,7 @@ _ROOT = Path(__file__).resolve().parents[1]  # of a clone; of an installed packa
 
 
 def one_line(error: BaseException, max_length: int | None = None) -> str:
-    """An exception's message on one line; the exception's name where it has none.
+    """Format an exception's message on one line; use the exception's name if it has none.
 
     Args:
         error: The exception.

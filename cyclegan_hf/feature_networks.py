@@ -234,7 +234,7 @@ def _fold(module: nn.Module, convolution: str, norm: str) -> None:
 
 
 def _relu6(sample: torch.Tensor) -> torch.Tensor:
-    """In place: neither a norm nor a convolution needs its output for its gradient."""
+    """Apply ReLU6 in place: neither a norm nor a convolution needs its output for its gradient."""
     return F.relu6(sample, inplace=True)
 
 

@@ -1,4 +1,4 @@
-"""What a device is good at."""
+"""Capabilities of a device: precision, memory, compilation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def fast_dtype(device: torch.device) -> torch.dtype | None:
-    """The reduced precision that a device computes in, `None` where there is none to gain from.
+    """Return the reduced precision that a device computes in, `None` if there is nothing to gain.
 
     bfloat16 has float32's range: sums of squares in instance norm cannot overflow as in float16.
     """
@@ -38,7 +38,7 @@ def available_memory() -> int | None:
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether what `torch.compile` needs to make code for a device is installed: Triton, or a C++ compiler."""
+    """Return whether `torch.compile` has what it needs on a device: Triton, or a C++ compiler."""
     if device.type == "cuda":
         return importlib.util.find_spec("triton") is not None
     named = os.environ.get("CXX")

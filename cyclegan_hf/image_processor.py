@@ -31,7 +31,7 @@ _LUMA = np.array(LUMA_WEIGHTS, dtype=np.float32)
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """How one picture was fitted to the model, so that the result can be fitted back.
+    """Sizes and padding with which an image was fitted to the model, to undo them in the result.
 
     Attributes:
         original_size: (height, width) of the picture that came in and of the result that goes out.
@@ -46,7 +46,7 @@ class Geometry:
 
     @property
     def resized(self) -> bool:
-        """Whether the model saw the picture at another size than its own."""
+        """Return whether the model saw the image at another size than its own."""
         return self.model_size != self.original_size
 
 
@@ -67,7 +67,7 @@ class ImageBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageProcessor:
-    """Turns pictures into model input and model output into pictures, for one domain.
+    """Convert images to model input and model output to images, for one domain.
 
     Model space is `(x - mean) / std` of pixel values x in [0, 1]: [-1, 1] with the default mean and std of 0.5.
     Pictures may be anything [`open_image`] takes; NumPy arrays of shape `(H, W)`, `(H, W, C)` or `(B, H, W, C)`; torch
@@ -105,7 +105,7 @@ class ImageProcessor:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ImageProcessor:
-        """Builds a processor from [`to_config`]'s JSON form.
+        """Build a processor from [`to_config`]'s JSON form.
 
         Raises:
             ValueError: an unknown key (the message names the nearest valid one) or a value out of range.
@@ -123,14 +123,14 @@ class ImageProcessor:
             raise ValueError(f"image processor settings {config!r:.200} cannot be used ({error})") from error
 
     def to_config(self) -> dict[str, Any]:
-        """Returns the settings as plain JSON values."""
+        """Return the settings as plain JSON values."""
         config = dataclasses.asdict(self)
         if self.input_range is None:  # earlier versions refuse a setting that they do not know
             del config["input_range"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
 
     def to_array(self, image: Image.Image) -> np.ndarray:
-        """Brings one opened picture to model space.
+        """Convert one opened image to model space.
 
         Args:
             image: a picture in mode `"RGB"` or `"L"`, as [`open_image`] returns it.
@@ -153,7 +153,7 @@ class ImageProcessor:
         min_size: int = 1,
         size: int | tuple[int, int] | None = None,
     ) -> list[tuple[np.ndarray, Geometry]]:
-        """Prepares pictures one by one.
+        """Prepare images one by one.
 
         Args:
             images: one picture or a sequence of them, in any of the accepted forms.
@@ -179,7 +179,7 @@ class ImageProcessor:
         min_size: int = 1,
         size: int | tuple[int, int] | None = None,
     ) -> Iterator[ImageBatch]:
-        """Prepares pictures lazily, in batches of equal padded size.
+        """Prepare images lazily in batches of equal padded size.
 
         Pictures wait until `batch_size` of their size have come; at most four batches' worth wait at a time, so that a
         long list of files is never in memory at once. The arguments are [`preprocess`]'s.
@@ -208,7 +208,7 @@ class ImageProcessor:
         output_type: OutputType = "pil",
         rounding: Rounding = "nearest",
     ) -> list[Any]:
-        """Turns model output into pictures: padding cropped, size restored, model space left, values clipped.
+        """Turn model output into images: crop the padding, restore size and value range, clip.
 
         Args:
             sample (`np.ndarray` or `torch.Tensor` of shape `(batch_size, num_channels, height, width)`): model output.
@@ -258,7 +258,7 @@ class ImageProcessor:
     def _prepare(
         self, image: Any, size_multiple: int, min_size: int, size: int | tuple[int, int] | None
     ) -> tuple[np.ndarray, Geometry]:
-        """One picture in any form to a padded `(C, H, W)` array in model space."""
+        """Convert one image in any form to a padded `(C, H, W)` array in model space."""
         unit = self._match_channels(picture_values(image, self.input_range))  # this method's own: changed in place
         original_size = (unit.shape[1], unit.shape[2])
         model_size = original_size if size is None else _fit(original_size, _checked_size(size))
@@ -299,7 +299,7 @@ class ImageProcessor:
         return np.clip(unit, 0, 1, out=unit)
 
     def _to_image(self, values: np.ndarray, geometry: Geometry | None, rounding: Rounding) -> Image.Image:
-        """Model output `(C, H, W)` to an 8-bit picture, some rows at a time: no copy of it in float32 is made."""
+        """Convert model output `(C, H, W)` to an 8-bit image, some rows at a time, without a float32 copy."""
         resized = geometry is not None and geometry.resized
         if geometry is not None:
             values = _cropped(values, geometry)
@@ -324,7 +324,7 @@ def _checked_size(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _fit(original: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
-    """The largest size of the original's aspect inside the box: padding then stays within one multiple."""
+    """Return the largest size of the original's aspect inside the box; padding then stays within one multiple."""
     scale = min(box[0] / original[0], box[1] / original[1])
     return max(1, round(original[0] * scale)), max(1, round(original[1] * scale))
 
@@ -335,7 +335,7 @@ def _pads(length: int, size_multiple: int, min_size: int) -> tuple[int, int]:
 
 
 def _resize(unit: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Antialiased bicubic resize of a `(C, H, W)` float array, one channel at a time, without rounding to 8 bits."""
+    """Resize a `(C, H, W)` float array by antialiased bicubic, channel by channel, without rounding to 8 bits."""
     if unit.shape[1:] == size:
         return unit
     height, width = size
@@ -353,7 +353,7 @@ def _stack(group: list[tuple[int, np.ndarray, Geometry]]) -> ImageBatch:
 
 
 def _cropped(unit: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Crops the padding.
+    """Crop the padding.
 
     Some generators change the size by a constant, such as 28² to 32² between two sets of digits; a picture that was
     not resized keeps that difference.

@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """Which of the launched processes this one is.
+    """Rank and world size of this process.
 
     Attributes:
         rank: Its number, from 0, over all machines.
@@ -38,7 +38,7 @@ class Processes:
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Processes:
-        """What `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `LOCAL_WORLD_SIZE` and `MASTER_ADDR` say; one process without them.
+        """Read `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `LOCAL_WORLD_SIZE` and `MASTER_ADDR`; one process without them.
 
         Raises:
             ValueError: If they are no numbers that fit together.
@@ -67,11 +67,11 @@ class Processes:
         return self.rank == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """This process's part of a work that all see whole: every `count`-th item."""
+        """Return this process's part of a work that all see whole: every `count`-th item."""
         return items[self.rank :: self.count]
 
     def device(self) -> str | None:
-        """The GPU that is this process's, if there are several processes and a GPU."""
+        """Return this process's GPU, if there are several processes and a GPU."""
         if self.count == 1:
             return None
         import torch
@@ -89,7 +89,7 @@ class Processes:
 
     @contextlib.contextmanager
     def meeting(self) -> Iterator[None]:
-        """Within this context the processes can add up numbers; it begins when all are there.
+        """Let the processes add up numbers within this context; it begins when all are there.
 
         Raises:
             OSError: If one of them does not come, or ends too early.
@@ -106,7 +106,7 @@ class Processes:
         distributed.destroy_process_group()
 
     def sum(self, numbers: Sequence[int]) -> list[int]:
-        """Numbers added up over the processes, on each of them; this one's own where they cannot meet."""
+        """Add up numbers over the processes, on each of them; return this one's own if they can't meet."""
         if not self.can_meet:
             return list(numbers)
         import torch
@@ -136,7 +136,7 @@ def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def cores_of_this_process(local_count: int) -> int:
-    """The processor cores that this process may use, shared out among `local_count` on this machine."""
+    """Return the CPU cores that this process may use, shared out among `local_count` on this machine."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows do not have it
@@ -145,7 +145,7 @@ def cores_of_this_process(local_count: int) -> int:
 
 
 def lonely_process_warning(environment: Mapping[str, str] = os.environ) -> str | None:
-    """What to say where `accelerate launch` was asked for several processes and started one; else `None`.
+    """Return a warning if `accelerate launch` was asked for several processes and started one; otherwise `None`.
 
     On processors it does so silently (accelerate 1.15) unless it is told `--multi_gpu`. What gives it away: it names
     an address for the processes to meet at, and no number of them.

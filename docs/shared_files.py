@@ -1,5 +1,6 @@
 """Show files of the repository on the site without a second copy of them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     for address, path in SHARED.items():
         markdown = markdown.replace(f"](../{path})", f"]({address})")
     return markdown
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Show the docstrings' references, such as [`ImageProcessor`], without their brackets."""
+    return re.sub(r"\[(<code>[^<]+</code>)\]", r"\1", html)

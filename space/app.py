@@ -86,7 +86,7 @@ def where(error: Exception) -> str:
 
 
 def build_page(shelf: Shelf, results: ExampleResults) -> gr.Blocks:
-    """Builds the page around its models."""
+    """Build the page around its models."""
     first = shelf.first
     several = len(shelf.checkpoints) > 1
     headline = "See your photo in another world" if several else first.headline
@@ -123,14 +123,14 @@ def introduction(first: Checkpoint, several: bool) -> str:
 
 
 def warm_up(shelf: Shelf, results: ExampleResults) -> None:
-    """Loads the first model, and translates the examples, while the first visitor still looks for a photo."""
+    """Load the first model, and translates the examples, while the first visitor still looks for a photo."""
     first = shelf.first
     shelf.translate(first, [Image.new("RGB", (64, 64))], next(iter(first.domains)))
     results.compute_all(first)
 
 
 def keep_sweeping(page: gr.Blocks) -> None:
-    """Removes visitors' files when their time has come; the examples stay."""
+    """Remove visitors' files when their time has come; the examples stay."""
     while True:
         time.sleep(SWEEP_SECONDS)
         examples = {path for block in list(page.blocks.values()) for path in list(getattr(block, "keep_in_cache", ()))}

@@ -44,7 +44,7 @@ def is_zip(path: Path) -> bool:
 
 
 def file_list(path: Path) -> list[zipfile.ZipInfo]:
-    """A zip's files; folders and what systems add (`__MACOSX`) are left out.
+    """Return a zip's files; folders and what systems add (`__MACOSX`) are left out.
 
     Raises:
         Refusal: it is no zip file, or has too many files.
@@ -76,7 +76,7 @@ def list_bytes(path: Path) -> int:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """Yields a zip's files, each read when it is its turn.
+    """Yield a zip's files, each read when it is its turn.
 
     Raises:
         Refusal: it is no zip file, or has too many files.
@@ -115,7 +115,7 @@ def parts_of(name: str) -> list[str]:
 
 
 def safe_stem(name: str) -> PurePosixPath:
-    """A name's folders and stem as plain words: no way up, no root, no drive."""
+    """Return a name's folders and stem as plain words: no way up, no root, no drive."""
     *folders, file = parts_of(name) or ["photo"]
     kept = [folder for folder in folders if folder.strip(". ")]
     return PurePosixPath(*(plain_name(folder.replace(".", "_")) for folder in kept[-8:]), plain_name(file))

@@ -33,7 +33,7 @@ _importing = threading.Lock()
 
 
 def import_library() -> None:
-    """Imports what networks need: two threads that do so at once stop each other in diffusers' circular imports."""
+    """Import what networks need: two threads that do so at once stop each other in diffusers' circular imports."""
     with _importing:
         for name in ("CycleGANPipeline", *GENERATORS):
             getattr(cyclegan_hf, name)
@@ -63,7 +63,7 @@ class Checkpoint:
     def look_up(
         cls, name: str, source: str | None, revision: str | None = None, *, official: bool = False
     ) -> "Checkpoint":
-        """Reads a model's small files.
+        """Read a model's small files.
 
         Args:
             name: what visitors will call it.
@@ -152,7 +152,7 @@ class Checkpoint:
         return path if path is not None and path.stat().st_size <= MAX_GRID else None
 
     def _file(self, name: str) -> Path | None:
-        """A file beside the weights, if it is there."""
+        """Return a file beside the weights, if it is there."""
         with contextlib.suppress(ValueError, OSError):
             if self.source is not None and is_hub_id(self.source):
                 path = RepoFiles(self.source, revision=self.facts["commit"]).get(name)
@@ -168,7 +168,7 @@ class Checkpoint:
         return ""
 
     def skeletons(self) -> list[Any]:
-        """The generators without their weights."""
+        """Return the generators without their weights."""
         import_library()
         import torch
 
@@ -179,7 +179,7 @@ class Checkpoint:
             ]
 
     def check_sizes(self) -> None:
-        """A stranger's settings must be those of the stranger's weights, before anything of their size is built.
+        """Check that a stranger's settings match the weights, before anything of their size is built.
 
         Raises:
             ValueError: they are not.
@@ -197,7 +197,7 @@ class Checkpoint:
         return BYTES_A_VALUE * MAPS_AT_ONCE * max(config.get("block_out_channels", [64])[0] for config in configs)
 
     def most_pixels(self, pixels: int) -> int:
-        """The largest photo that may be translated, where one of so many pixels is asked for."""
+        """Return the largest photo that may be translated, where one of so many pixels is asked for."""
         whole = PICTURE_BYTES // self.bytes_per_pixel
         return whole if pixels <= whole or self.reach[0] is None else MAX_TRANSLATED_PIXELS
 
@@ -213,7 +213,7 @@ def downloaded(source: str | None, revision: str | None) -> Path | None:
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """The plain values inside JSON."""
+    """Return the plain values inside JSON."""
     if isinstance(value, dict | list):
         for part in value.values() if isinstance(value, dict) else value:
             yield from leaves(part)

@@ -24,7 +24,7 @@ _locks: list[IO[str]] = []  # open until the process ends, however it ends
 
 
 def claim(folder: Path) -> Path:
-    """Marks a new folder as this process's, and makes the one for visitors' files in it."""
+    """Mark a new folder as this process's, and create the one for visitors' files in it."""
     if fcntl is not None:
         _locks.append((folder / LOCK).open("w"))
         fcntl.flock(_locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -34,7 +34,7 @@ def claim(folder: Path) -> Path:
 
 
 def remove_leftovers() -> None:
-    """Removes the folders of pages that are gone: the system gives up the lock of a process that ends."""
+    """Remove the folders of pages that are gone: the system gives up the lock of a process that ends."""
     if fcntl is None:
         return
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
@@ -50,7 +50,7 @@ def remove_leftovers() -> None:
 
 
 def sweep(folder: Path, seconds: float, spared: Container[str] = ()) -> None:
-    """Removes what has lain in a folder for longer than `seconds`, and is not spared; and empty folders.
+    """Remove what has lain in a folder for longer than `seconds`, and is not spared; and empty folders.
 
     Gradio's own sweep knows the files that went through its components, and ends for good where one arrives while it
     looks at them (6.31: the set changed size during iteration).

@@ -15,7 +15,7 @@ OFFICIAL_FILE = re.compile(r"[^/]*_net_G(_[AB])?\.pth")
 
 
 def converted(source: str) -> tuple[Path, dict[str, Any]] | None:
-    """Converts official files to a pipeline's folder, which lasts as long as the page.
+    """Convert official files to a pipeline's folder, which lasts as long as the page.
 
     Args:
         source: a folder, or a Hub id.
@@ -40,7 +40,7 @@ def converted(source: str) -> tuple[Path, dict[str, Any]] | None:
 
 
 def domains_of(source: str) -> tuple[str, str]:
-    """The domains' names, which the files do not tell: `horse2zebra` does, in the folder's or repository's name."""
+    """Return the domains' names, from the name of the folder or repository, such as `horse2zebra`."""
     found = re.search(r"([a-z]+)2([a-z]+)", Path(source).name.lower())
     return (found[1], found[2]) if found else ("a", "b")
 

@@ -9,7 +9,7 @@ from uploads import escaped
 
 
 def status(text: str, share: float | None = None) -> str:
-    """Returns the HTML of a line of text and, where `share` in [0, 1] is given, a progress bar."""
+    """Return the HTML of a line of text and, where `share` in [0, 1] is given, a progress bar."""
     bar = "" if share is None else f"<progress max='1' value='{share:.3f}' aria-label='Progress'></progress>"
     return f"<p>{text}</p>{bar}"
 
@@ -30,7 +30,7 @@ class Clock:
         return time.monotonic() - self._start
 
     def left(self, done: int, total: int) -> str:
-        """Returns the time left in words; empty while nothing is known."""
+        """Return the time left in words; empty while nothing is known."""
         if not done or done >= total:
             return ""
         seconds = self.seconds / done * (total - done)

@@ -56,7 +56,7 @@ MAX_CLIP_SECONDS, MAX_CLIP_FRAMES = 20, 600
 
 
 def owners_models() -> list[str | None]:
-    """The models that the page's owner names: folders and Hub ids; `None` stands for the bundled weights.
+    """Return the models that the page's owner names: folders and Hub ids; `None` stands for the bundled weights.
 
     CYCLEGAN_MODELS is a list, with commas or line ends between; CYCLEGAN_MODEL is one, and comes first. The word
     `bundled` stands for the weights that come with the library, which is also what there is when neither is set.

@@ -85,7 +85,7 @@ class Shelf:
         return next(iter(self.checkpoints.values()))
 
     def find(self, name: str | None) -> Checkpoint:
-        """A model by its name on the page; by default the first.
+        """Return a model by its name on the page; by default the first.
 
         Raises:
             Refusal: there is none of that name, or visitors may not use it.
@@ -99,7 +99,7 @@ class Shelf:
         return self._visitors.get(name) or self._admit(name)
 
     def _admit(self, name: str) -> Checkpoint:
-        """Looks at a model of the Hub that a visitor named: never a folder here, and nothing that is too large."""
+        """Look at a model of the Hub that a visitor named: never a folder here, and nothing that is too large."""
         if not HUB_ID.fullmatch(name) or ".." in name:
             raise Refusal("Name a model of the Hub, such as user/name.")
         from huggingface_hub import HfApi
@@ -224,7 +224,7 @@ class Shelf:
     def _compute(
         self, checkpoint: Checkpoint, pictures: list[Image.Image], direction: str, cycle: bool
     ) -> list[list[Image.Image]]:
-        """What needs the device; on ZeroGPU another process does it, to which the arguments are sent."""
+        """Run what needs the device; on ZeroGPU another process does, which gets the arguments."""
         pipeline = self._pipeline(checkpoint)
         results = []
         for picture in pictures:
@@ -233,7 +233,7 @@ class Shelf:
         return results
 
     def _pipeline(self, checkpoint: Checkpoint) -> Any:
-        """A loaded model; what was not used for the longest time goes where the memory is short."""
+        """Return a loaded model; drop the least recently used one if memory is short."""
         key = f"{checkpoint.name}@{checkpoint.revision}"
         if key in self._loaded:
             self._loaded.move_to_end(key)
@@ -252,7 +252,7 @@ class Shelf:
 
 
 def load(checkpoint: Checkpoint, *, graphs: bool) -> Any:
-    """A model on the device that there is: a GPU, or the processor with exported graphs where those may be used.
+    """Load a model on the available device: a GPU, or the CPU with exported graphs if they may be used.
 
     On a processor ONNX Runtime took a quarter to a half of torch's time (the bundled weights, 512×384, in turn).
     """

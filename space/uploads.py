@@ -45,13 +45,13 @@ class Refusal(gr.Error):
 
 
 def told(refusal: Refusal) -> str:
-    """Shows a refusal beside what the page shows already; raised, it would cover all of that."""
+    """Show a refusal beside what the page shows already; raised, it would cover all of that."""
     gr.Warning(escaped(refusal.message), title="Not translated")
     return str(refusal.message)
 
 
 def uploaded_file(upload: dict[str, Any] | None, missing: str = "Choose a photo first.") -> Path:
-    """The path of an upload, `preprocess=False`'s description of a file.
+    """Return the path of an upload, `preprocess=False`'s description of a file.
 
     Gradio 6.31 checks the path of a file only where its description has `meta`: a handmade call could name any file.
 
@@ -91,7 +91,7 @@ class Header:
 
 
 def read_header(source: Path | IO[bytes]) -> Header:
-    """Reads a picture's size without decoding it.
+    """Read an image's size without decoding it.
 
     Raises:
         Refusal: it is no picture, too small or too large.
@@ -117,7 +117,7 @@ def read_header(source: Path | IO[bytes]) -> Header:
 
 
 def decode(source: Path | IO[bytes], side: int | None = None) -> Image.Image:
-    """Opens a picture, upright, as `RGB` or `L`; of an animation the first frame. Reserve its memory before.
+    """Open an image, upright, as `RGB` or `L`; of an animation the first frame. Reserve its memory before.
 
     Args:
         source: a file whose header was read.
@@ -140,7 +140,7 @@ def decode(source: Path | IO[bytes], side: int | None = None) -> Image.Image:
 
 
 def shown_copy(path: Path) -> Path | None:
-    """Returns a PNG copy of a photo whose format browsers do not show, such as TIFF; `None` for the others."""
+    """Return a PNG copy of a photo whose format browsers do not show, such as TIFF; `None` for the others."""
     header = read_header(path)
     if header.format in SHOWN_FORMATS:
         return None
@@ -168,7 +168,7 @@ def unopened(source: Path | IO[bytes]) -> str:
 
 
 def pixels_of(long_side: Any) -> int | None:
-    """Returns the longest side that a visitor or a program asks for, in pixels; `None` keeps the photo's own.
+    """Return the longest side that a visitor or a program asks for, in pixels; `None` keeps the photo's own.
 
     Args:
         long_side: one of `LONG_SIDES`, or a number.
@@ -189,7 +189,7 @@ def pixels_of(long_side: Any) -> int | None:
 
 
 def direction_of(domains: dict[str, tuple[str, str]], direction: Any) -> str:
-    """Returns the direction that is asked for: `a2b` and `b2a`, or the domains' names, such as `summer2winter`.
+    """Return the direction that is asked for: `a2b` and `b2a`, or the domains' names, such as `summer2winter`.
 
     Raises:
         Refusal: the model has no such direction.
@@ -224,19 +224,19 @@ def limit_size(photo: Image.Image, side: int | None, most_pixels: Callable[[int]
 
 
 def new_folder() -> Path:
-    """A folder of its own, from where Gradio serves files; the page's sweep removes them."""
+    """Return a folder of its own, from where Gradio serves files; the page's sweep removes them."""
     folder = UPLOADS / uuid.uuid4().hex
     folder.mkdir()
     return folder
 
 
 def plain_name(name: str) -> str:
-    """A file name's stem without anything that a path or a shell could take for more."""
+    """Return a file name's stem without anything that a path or a shell could take for more."""
     return re.sub(r"[^\w-]+", "_", Path(name).stem[:40]).strip("_") or "photo"
 
 
 def save_png(picture: Image.Image, upload: dict[str, Any], domain: str) -> Path:
-    """Writes the full-size result, named after the upload."""
+    """Write the full-size result, named after the upload."""
     stem = f"{plain_name(upload.get('orig_name') or 'photo')}-{plain_name(domain)}"
     path = new_folder() / f"{stem}.png"
     picture.save(path, compress_level=3)
@@ -244,7 +244,7 @@ def save_png(picture: Image.Image, upload: dict[str, Any], domain: str) -> Path:
 
 
 def save_preview(picture: Image.Image, path: Path, side: int = PREVIEW_SIDE) -> Path:
-    """Writes what the page shows: a tenth of the PNG's bytes, which also reach a phone."""
+    """Write what the page shows: a tenth of the PNG's bytes, which also reach a phone."""
     preview = picture.copy()
     preview.thumbnail((side, side))
     preview.save(path, quality=92, subsampling=0)

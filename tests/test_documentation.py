@@ -128,6 +128,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "test/winter": "testB",
     }.items():
         shutil.copytree(root / "seasons" / domain, root / name)
+    (root / "space").symlink_to(ROOT / "space")
     make_picture("A", 1, 40).save(root / "photo.jpg")
     make_picture("A", 2, 40).save(root / "holiday" / "1.jpg")
     (root / "scans").mkdir()
@@ -147,7 +148,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(template: Path, tmp_path: Path) -> Path:
     """A copy of `template` for one block."""
-    return Path(shutil.copytree(template, tmp_path / "place"))
+    return Path(shutil.copytree(template, tmp_path / "place", symlinks=True))
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ DISCRIMINATORS = {
 
 
 def build_networks(config: TrainConfig) -> Networks:
-    """The four networks, initialised.
+    """Build the four networks and initialise them.
 
     Raises:
         ValueError: For blocks that name no class of ours or arguments that it does not take, for sizes that the
@@ -85,7 +85,7 @@ def num_channels(config: TrainConfig) -> tuple[int, int]:
 def image_processors(
     config: TrainConfig, statistics: Statistics | None = None
 ) -> tuple[ImageProcessor, ImageProcessor]:
-    """The processors of domains A and B.
+    """Build the image processors of domains A and B.
 
     Args:
         config: The configuration.
@@ -201,7 +201,7 @@ def _check_sizes(networks: Networks, sizes: tuple[int, int]) -> None:
 
 
 def _output_size(generator: nn.Module, size: int) -> int:
-    """The side of what a generator makes of a square; found out by its layers, without computing."""
+    """Return the output side of a generator for a square input, from its layers, without computing."""
     if "in_padding" not in generator.config:
         return size
     with torch.no_grad():

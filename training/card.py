@@ -71,7 +71,7 @@ def model_card(
     signals: dict[str, str] | None,
     origins: Origins,
 ) -> str:
-    """The card as Markdown with metadata: what the model translates, how it was trained, how to use it.
+    """Return the card as Markdown with metadata: what the model translates, how it was trained, how to use it.
 
     Data sets and a model that the run started from are named where they are on the Hub; folders of this machine are
     not. The licence is left to whoever publishes the model, as a comment in the metadata says: it depends on the

@@ -43,7 +43,7 @@ STAGES_NAME = "stages.yaml"  # the resolved recipe of a run in stages, whose che
 
 
 def checkpoint_folders(output_dir: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
+    """Return the complete checkpoints of a run, oldest first."""
     found = []
     for folder in output_dir.glob("checkpoint-*"):
         number = folder.name.removeprefix("checkpoint-")
@@ -53,7 +53,7 @@ def checkpoint_folders(output_dir: Path) -> list[Path]:
 
 
 def find_checkpoint(name: str, output_dir: Path) -> Path | None:
-    """The folder that `--resume-from-checkpoint` means; `None` for `latest` and `auto` where there is none yet.
+    """Return the folder that `--resume-from-checkpoint` means; `None` for `latest` and `auto` where there is none yet.
 
     Raises:
         ValueError: If `name` is a path that is no complete checkpoint.
@@ -115,7 +115,7 @@ def save_checkpoint(
 
 
 def with_hashes(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What a `metrics.json` holds, with the hashes of the weights beside it in its protocol, where it has one.
+    """Return the content of a `metrics.json` with the hashes of the weights beside it added to its protocol.
 
     Args:
         metrics: From `training.report.metrics_document`.
@@ -153,7 +153,7 @@ def check_finite(networks: dict[str, nn.Module]) -> None:
 
 
 def finite_numbers(values: dict[str, torch.Tensor], step: int, output_dir: Path) -> dict[str, float]:
-    """A step's losses and terms as numbers.
+    """Return a step's losses and terms as numbers.
 
     Raises:
         FloatingPointError: If one is NaN or infinite; the message names it and the last checkpoint.
@@ -249,7 +249,7 @@ def of_all_processes(state: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def random_state() -> dict[str, Any]:
-    """The state of every random number generator of this process, in tensors and plain types."""
+    """Return the state of every random number generator of this process, in tensors and plain types."""
     name, keys, position, has_gauss, cached = np.random.get_state()
     return {
         "python": random.getstate(),

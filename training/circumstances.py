@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def hardware_name(device: torch.device) -> str:
-    """What a device is called: a GPU's name, or the processor's."""
+    """Return the name of a device: the GPU's, or the CPU's."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -29,13 +29,13 @@ def hardware_name(device: torch.device) -> str:
 
 
 def inventory(device: torch.device, networks: Any) -> dict[str, Any]:
-    """What computes, and what is computed: the hardware's name, and each network's parameters."""
+    """Return the hardware's name and each network's number of parameters."""
     counts = {name: sum(part.numel() for part in network.parameters()) for name, network in vars(networks).items()}
     return {"hardware": hardware_name(device), "parameters": counts}
 
 
 def circumstances(config: TrainConfig, accelerator: Any, sources: Sources, batch_pictures: int) -> dict[str, Any]:
-    """What must not change for a resumed run to end as an unbroken one.
+    """Return what must not change if a resumed run is to end like an uninterrupted one.
 
     Args:
         config: The configuration.
@@ -165,7 +165,7 @@ def announcement(
     steps_per_epoch: int,
     step: int,
 ) -> str:
-    """The line at a run's start."""
+    """Format the log line at the start of a run."""
     precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
     settings = [precision, *(["compiled"] if config.run.compile else [])]
     settings += ["channels last"] if config.run.channels_last else []

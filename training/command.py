@@ -34,7 +34,7 @@ _OF_STAGES = {
 
 
 def parse_command(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
-    """The configuration of a run, and the checkpoint that it goes on from.
+    """Parse the command line into a run's configuration and the checkpoint to resume from.
 
     A run in stages finds its checkpoints itself, in its stages' folders.
 
@@ -101,7 +101,7 @@ def read_command(arguments: list[str]) -> tuple[TrainConfig, Path | None, bool]:
 
 
 def _first_look(arguments: list[str]) -> argparse.Namespace:
-    """The flags that decide where the others' defaults come from."""
+    """Parse the flags that decide where the defaults of the others come from."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     # Without a value: the second look complains.
     for flag in ("recipe", "output-dir", "resume-from-checkpoint", "data.image-size"):
@@ -111,7 +111,7 @@ def _first_look(arguments: list[str]) -> argparse.Namespace:
 
 
 def _given(arguments: list[str]) -> set[str]:
-    """The settings that flags name, as a recipe writes them; `--no-fast` names `fast`."""
+    """Return the settings that flags name, as a recipe writes them; `--no-fast` names `fast`."""
     words = [word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")]
     names = set()
     for word in words:
@@ -165,7 +165,7 @@ def _settle_length(config: TrainConfig, began: TrainConfig, given: set[str], rec
 
 
 def _nothing_to_resume(output_dir: Path) -> str:
-    """What to say where `latest` finds no checkpoint: the folder may be mistyped."""
+    """Say that `latest` finds no checkpoint: the folder may be mistyped."""
     what = "holds no checkpoint" if output_dir.is_dir() else "does not exist"
     if (output_dir / INDEX_NAME).exists():
         what = "holds a finished pipeline and no checkpoint"

@@ -398,7 +398,7 @@ class TrainConfig:
         return build(cls, content)
 
     def without_places(self) -> "TrainConfig":
-        """The same settings without the folders of this machine: what may be published."""
+        """Return the same settings without the folders of this machine: what may be published."""
         run = dataclasses.replace(
             self.run,
             recipe=self.run.recipe and Path(self.run.recipe).stem,
@@ -415,7 +415,7 @@ class TrainConfig:
         return dataclasses.replace(self, run=run, data=data, evaluation=evaluation, hub=HubConfig())
 
     def to_yaml(self) -> str:
-        """The whole configuration as YAML that `from_yaml` reads back."""
+        """Return the whole configuration as YAML that `from_yaml` reads back."""
         groups = plain(dataclasses.asdict(self))
         for name in ("recipe_length", "kept", "dry_run"):  # of a command, and settled before anything is saved
             del groups["run"][name]
@@ -444,7 +444,7 @@ def with_validation_split(config: TrainConfig) -> TrainConfig:
 
 
 def recipe_path(name: str) -> Path:
-    """The file of a recipe: a name in training/recipes or a path.
+    """Return the file of a recipe: a name in training/recipes or a path.
 
     Raises:
         ValueError: If there is no such recipe; the message names the nearest one.

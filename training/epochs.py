@@ -17,7 +17,7 @@ from training.step import Batch, mean_values
 
 
 def steps_in_epoch(config: TrainConfig, sources: Sources, batch_pictures: int) -> int:
-    """The steps of a pass over the longer domain, or what `steps_per_epoch` says.
+    """Return the steps of a pass over the longer domain, or what `steps_per_epoch` says.
 
     Args:
         config: The run's configuration.
@@ -52,7 +52,7 @@ def steps_in_epoch(config: TrainConfig, sources: Sources, batch_pictures: int) -
 
 
 def known_steps_in_epoch(config: TrainConfig, sources: Sources, batch_pictures: int) -> int | None:
-    """The steps of an epoch as `steps_in_epoch` has them; `None` where a stream's length is not known."""
+    """Return the steps of an epoch as `steps_in_epoch` has them; `None` where a stream's length is not known."""
     if config.run.steps_per_epoch is not None:
         return config.run.steps_per_epoch
     lengths = [sources.length(key) for key in ("a", "b")]
@@ -76,7 +76,7 @@ class RunningMeans:
         self._mean = self._mean + (now - self._mean.to(now.device)) / self.count
 
     def means(self, reduce: Callable[[torch.Tensor], torch.Tensor] = lambda mean: mean) -> dict[str, float]:
-        """The means so far, by name; `reduce` averages a tensor over several processes."""
+        """Return the means so far, by name; `reduce` averages a tensor over several processes."""
         return dict(zip(self.names, reduce(self._mean).tolist(), strict=True))
 
     def reset(self) -> None:
@@ -84,7 +84,7 @@ class RunningMeans:
         self.count = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {"names": self.names, "mean": self._mean.cpu(), "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -93,7 +93,7 @@ class RunningMeans:
 
 
 def summary(means: dict[str, float], config: LossConfig, step: int) -> dict[str, float]:
-    """The four losses and two accuracies that the course report `human2anime` follows.
+    """Return the four losses and two accuracies that the course report `human2anime` follows.
 
     As its figures have it (inferred), each loss is weighted and the mean of both directions.
 
@@ -126,7 +126,7 @@ def losses_on(
     step: int,
     autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
 ) -> dict[str, float]:
-    """The training losses on other pictures: in evaluation mode, without gradient, and without past fakes.
+    """Return the training losses on other images: in evaluation mode, without gradient, and without past fakes.
 
     The gradient penalty, which has no value without gradient, is left out.
 

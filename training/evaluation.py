@@ -187,7 +187,7 @@ def check_evaluation(config: TrainConfig, sources: Sources, group: str = "evalua
 
 
 def _available_split(wanted: str, sources: Sources) -> str:
-    """The split to score: the one that is wanted, or the next best."""
+    """Return the split to score: the requested one, or the next best."""
     return next(name for name in (wanted, "validation", "train") if has_split(sources, name))
 
 

@@ -44,7 +44,7 @@ class ImagePool:
         return torch.stack(chosen)
 
     def state_dict(self) -> dict[str, Any]:
-        """The pictures and the state of the random numbers, in plain types."""
+        """Return the images and the state of the random numbers, in plain types."""
         return {"images": self.images, "random": self._random.getstate()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def agreed(self, accelerator: Any, step: int) -> int:
-        """The signal that any process of the run got; 0 for none. All of them get the same answer at the same step.
+        """Return the signal that any process of the run got, the same on all of them at a step; 0 for none.
 
         Args:
             accelerator: The run's `accelerate.Accelerator`.

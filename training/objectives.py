@@ -68,7 +68,7 @@ class Translations(NamedTuple):
     codes: dict[str, list[Codes]]
 
     def detach(self) -> Translations:
-        """The same without gradient."""
+        """Return the same without gradient."""
         codes = {
             key: [Codes(*(value.detach() for value in one)) for one in found] for key, found in self.codes.items()
         }
@@ -107,7 +107,7 @@ class Objective(NamedTuple):
     measures: dict[str, torch.Tensor]
 
     def detach(self) -> Objective:
-        """The same without gradient."""
+        """Return the same without gradient."""
         terms = {name: value.detach() for name, value in self.terms.items()}
         return Objective(self.loss.detach(), terms, {name: value.detach() for name, value in self.measures.items()})
 
@@ -149,7 +149,7 @@ def generator_objective(
     augment: Augment | None = None,
     aligned: Aligned | None = None,
 ) -> Objective:
-    """The loss of both generators.
+    """Compute the loss of both generators.
 
     Args:
         networks: The networks; the discriminators' parameters should not require gradients.
@@ -213,7 +213,7 @@ def discriminator_objective(
     source: torch.Tensor | None = None,
     augment: Augment | None = None,
 ) -> Objective:
-    """A discriminator's loss on real and on fake pictures, by default half the sum (Zhu et al. 2017, section 4: halved, so that it learns slower).
+    """Return a discriminator's loss on real and on fake images, by default half the sum (Zhu et al. 2017, section 4: halved, so that it learns slower).
 
     Args:
         discriminator: The judge of one domain.
@@ -252,7 +252,7 @@ def discriminator_objective(
 
 
 def term_weights(config: LossConfig, step: int) -> dict[str, float]:
-    """The weight of every term at a step, from 1, with warm-ups."""
+    """Return the weight of every term at a step, from 1, with warm-ups."""
     identity = _risen(step, config.identity_warmup_steps) * config.lambda_identity
     cycle = _risen(step, config.cycle_warmup_steps)
     weights = {
@@ -275,7 +275,7 @@ def term_weights(config: LossConfig, step: int) -> dict[str, float]:
 
 
 def adaptive_terms(config: LossConfig) -> list[str]:
-    """The terms whose weights `losses.adaptive` adapts: all of every step but the codebooks' own."""
+    """Return the terms whose weights `losses.adaptive` adapts: all of every step but the codebooks' own."""
     least = {name for name, weight in term_weights(config, step=10**9).items() if weight > 0}
     return sorted(name for name in least if not name.startswith(("quantization", "pairs")))
 
@@ -290,7 +290,7 @@ def _risen(step: int, steps: int) -> float:
 
 
 def _generate(generator: nn.Module, pictures: torch.Tensor, codes: list[Codes]) -> torch.Tensor:
-    """A generator's pictures; what it says of its codes, where it has some, is added to `codes`."""
+    """Return a generator's images; append its codes to `codes` if it quantises."""
     sample, *quantised = generator(pictures, return_dict=False)
     if quantised:
         codes.append(Codes(*(value.float() for value in quantised)))

@@ -33,7 +33,7 @@ def make_optimizers(
 
 
 def discriminator_rate(config: OptimizerConfig) -> float:
-    """The discriminators' full learning rate."""
+    """Return the discriminators' full learning rate."""
     return _or(config.discriminator_learning_rate, config.learning_rate)
 
 
@@ -60,7 +60,7 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]
 
 
 def learning_rate_factor(config: LrSchedulerConfig, epoch: int, step: int, full_rate: float) -> float:
-    """The share of the full rate at which one step trains.
+    """Return the factor on the full learning rate of one step.
 
     A function of time and of nothing else, so that a resumed run has nothing to restore. A plateau's factor depends on
     the evaluations: `Plateau` gives it.
@@ -118,7 +118,7 @@ class Plateau:
         self._scheduler.step(metric)
 
     def state_dict(self) -> dict:
-        """What a resumed run needs."""
+        """Return the state that a resumed run needs."""
         state = self._scheduler.state_dict()
         kept = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
         return {key: state[key] for key in kept} | {"factor": self.factor}

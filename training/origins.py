@@ -44,7 +44,7 @@ class Origins:
         return ", ".join(f"{name} ({license or 'licence not stated'})" for name, license in licenses.items())
 
     def _license(self, spec: SourceSpec) -> str | None:
-        """What a data set's card says; unknown where the Hub does not answer at once, and asked again next time."""
+        """Return the licence on a dataset's card; unknown, and asked again, if the Hub doesn't answer at once."""
         if spec.place not in self._licenses:
             try:
                 info = HfApi(token=spec.secret()).dataset_info(spec.place, revision=spec.revision, timeout=5)
@@ -56,7 +56,7 @@ class Origins:
 
 
 def _base_model(warm_start: str | None) -> str | None:
-    """The Hub's model that a run starts from: itself, or through a folder whose card names it, as a stage's does."""
+    """Return the Hub model that a run starts from, directly or through a folder whose card names it."""
     if warm_start is None:
         return None
     if SourceSpec(key="run.warm_start", text=warm_start, place=warm_start).is_hub_id:

@@ -149,7 +149,7 @@ def check_agreement(config: TrainConfig, step: int, pictures: str) -> None:
 
 
 def means_over_processes(accelerator: Accelerator, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The means of scalars over all processes, in one message; every process must call this."""
+    """Return the means of scalars over all processes, in one message; every process must call this."""
     if accelerator.num_processes == 1:
         return values
     together = accelerator.reduce(torch.stack([value.detach().float() for value in values.values()]), "mean")
@@ -162,7 +162,7 @@ def is_main_process() -> bool:
 
 
 def lost_process(error: RuntimeError) -> str | None:
-    """What to tell a user of an error that comes of another process or the network; `None` of any other."""
+    """Explain an error that comes from another process or the network; `None` for any other."""
     text = one_line(error, 300).partition(". This is typically caused")[0]
     if "EADDRINUSE" in text or "address already in use" in text.lower():
         port = os.environ.get("MASTER_PORT", "29500")

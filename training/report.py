@@ -40,7 +40,7 @@ def metrics_document(
     selected: bool,
     selected_on: dict[str, list[str]] | None = None,
 ) -> dict[str, Any]:
-    """What `metrics.json` holds.
+    """Return the content of `metrics.json`.
 
     Args:
         protocol: From the evaluator.
@@ -68,7 +68,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_best(folder: Path) -> dict[str, Any] | None:
-    """The `metrics.json` of a run's best weights so far, if there are any."""
+    """Return the `metrics.json` of a run's best weights so far, if there are any."""
     path = folder / BEST_FOLDER / METRICS_NAME
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
@@ -129,7 +129,7 @@ def report(
     best: dict[str, Any] | None,
     signals: Signals,
 ) -> str:
-    """The report as Markdown.
+    """Format the report as Markdown.
 
     Args:
         config: The run's configuration.
@@ -196,7 +196,7 @@ def report(
 
 
 def _against_untouched(best: dict[str, Any], data: DataConfig) -> list[str]:
-    """The best weights' metric minus that of the untouched inputs, with the interval of a paired bootstrap."""
+    """Return the best weights' metric minus that of the untouched inputs, with the interval of a paired bootstrap."""
     metric, said = best["protocol"]["metric"], []
     for way, (source, target) in {
         "a2b": (data.domain_a, data.domain_b),

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def choose_samples(files: Sequence[Picture], count: int) -> list[Picture]:
-    """The first `count` pictures that can be read.
+    """Return the first `count` images that can be read.
 
     Raises:
         ValueError: If none can be.
@@ -44,7 +44,7 @@ def choose_samples(files: Sequence[Picture], count: int) -> list[Picture]:
 
 
 def sample_pictures(sources: Sources, count: int) -> dict[str, list[Picture]]:
-    """The pictures that the grids of `"a2b"` and `"b2a"` show: test pictures, else held out ones, else training's."""
+    """Return the images in the grids of `"a2b"` and `"b2a"`: test, otherwise held-out, otherwise training images."""
     chosen = {}
     for key, direction in (("a", "a2b"), ("b", "b2a")):
         files = sources.test[key] or sources.validation[key] or sources.train[key]
@@ -55,7 +55,7 @@ def sample_pictures(sources: Sources, count: int) -> dict[str, list[Picture]]:
 def sample_grid(
     pipeline: CycleGANPipeline, pictures: list[Picture], direction: str, cell: int, identity: bool
 ) -> Image.Image:
-    """A picture with the columns input | translation | cycle | identity and a row for each of `pictures`.
+    """Return an image with the columns input | translation | cycle | identity and a row for each of `pictures`.
 
     Args:
         pipeline: Translates, through the same walk as everybody's pictures.

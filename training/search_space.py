@@ -67,7 +67,7 @@ def search_space(searches: list[str], config: TrainConfig) -> dict[str, BaseDist
 
 
 def with_values(config: TrainConfig, values: dict[str, Any]) -> TrainConfig:
-    """The configuration with a trial's values.
+    """Return the configuration with a trial's values.
 
     Raises:
         ValueError: If the configuration refuses one.
@@ -80,7 +80,7 @@ def with_values(config: TrainConfig, values: dict[str, Any]) -> TrainConfig:
 
 
 def own_values(config: TrainConfig, space: dict[str, BaseDistribution]) -> dict[str, Any] | None:
-    """The configuration's own values, if the search has them all."""
+    """Return the configuration's own values, if the search has them all."""
     current, values = flat(config), {}
     for keys, distribution in space.items():
         own = [_encoded(current[key]) for key in keys.split("+") if key in current]
@@ -104,7 +104,7 @@ def flat(config: TrainConfig) -> dict[str, Any]:
 
 
 def _full_key(name: str, config: TrainConfig) -> str:
-    """The key as a recipe has it: flags have dashes, and leave `run` out."""
+    """Return the key as a recipe has it: flags have dashes, and leave `run` out."""
     key = name.strip().replace("-", "_")
     key = key if "." in key else f"run.{key}"
     group = key.partition(".")[0]
@@ -145,7 +145,7 @@ def _choices(keys: str, text: str, config: TrainConfig) -> BaseDistribution:
 
 
 def _settled(keys: str, value: Any, config: TrainConfig) -> Any:
-    """A value as the configuration takes it: of the field's own type."""
+    """Return a value as the configuration takes it: of the field's own type."""
     changed = with_values(config, {keys: value})
     if any(key.partition(".")[0] in BLOCKS for key in keys.split("+")):
         build_networks(changed)  # only the classes know their arguments
@@ -153,12 +153,12 @@ def _settled(keys: str, value: Any, config: TrainConfig) -> Any:
 
 
 def _encoded(value: Any) -> Any:
-    """A value as Optuna keeps it: lists as text, which `with_values` reads again."""
+    """Return a value as Optuna keeps it: lists as text, which `with_values` reads again."""
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def _number(text: str) -> int | float:
-    """The number, or not a number: which no comparison lets pass."""
+    """Return the number, or NaN, which fails every comparison."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -72,7 +72,7 @@ class Signals:
         return said
 
     def present(self) -> dict[str, str]:
-        """What the last look showed, said or not yet, by `<sign>_<direction>`."""
+        """Return the warnings of the last look, logged or not, by `<sign>_<direction>`."""
         return {
             f"{name}_{direction}": message
             for direction, values in self.measures.items()
@@ -80,11 +80,11 @@ class Signals:
         }
 
     def unsaid(self) -> list[str]:
-        """What the last look showed for the first time, or too late to be said."""
+        """Return the warnings of the last look that weren't logged."""
         return [f"{key.rpartition('_')[2]}: {told}" for key, told in self.present().items() if key not in self.since]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {"since": self.since, "shown": self._shown, "streaks": self._streaks, "measures": self.measures}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

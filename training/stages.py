@@ -102,7 +102,7 @@ def _run_stages(
 
 
 def stage_configs(config: TrainConfig) -> list[TrainConfig]:
-    """The stages as runs of their own.
+    """Build the configuration of each stage as a separate run.
 
     Batch size, epochs, evaluation interval and seed are the stage's; all else, the learning rate and its schedule
     included, is the same in each and starts anew. Only weights pass between stages: the best ones' generators (the
@@ -134,7 +134,7 @@ def stage_configs(config: TrainConfig) -> list[TrainConfig]:
 
 
 def stage_seeds(first: int, count: int) -> list[int]:
-    """The first stage's seed, and those that are drawn from it for the others."""
+    """Return the first stage's seed and the seeds drawn from it for the others."""
     drawn = np.random.default_rng(first).integers(2**32, size=count - 1)
     return [first, *map(int, drawn)]
 

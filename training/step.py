@@ -186,14 +186,14 @@ class TrainingStep:
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """What the processes share of all that the next step depends on, besides the networks and the pictures."""
+        """Return what the next step depends on and all processes share, beside networks and images."""
         return {
             "optimizers_g": [optimizer.state_dict() for optimizer in self.optimizers_g],
             "optimizers_d": [optimizer.state_dict() for optimizer in self.optimizers_d],
         }
 
     def process_state(self) -> dict[str, Any]:
-        """What is this process's own, in tensors and plain types: pools, random numbers, losses not yet averaged."""
+        """Return the state of this process alone: pools, random numbers, losses not yet averaged."""
         return {
             "pools": {key: pool.state_dict() for key, pool in self.pools.items()},
             "random": self.random.get_state(),
@@ -226,7 +226,7 @@ class TrainingStep:
 
 
 def mean_values(objectives: list[Objective], name: str, suffix: str = "") -> dict[str, torch.Tensor]:
-    """The loss, under `name`, the terms and the measures, as means over `objectives`."""
+    """Return the means over `objectives`: the loss under `name`, terms and measures."""
     first = objectives[0]
     values = {name: torch.stack([objective.loss for objective in objectives]).mean()}
     for key in first.terms:

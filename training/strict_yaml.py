@@ -14,7 +14,7 @@ class _Loader(yaml.SafeLoader):
     """Plain YAML, in which a mapping has each key once: PyYAML takes the last of several without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, or an error that names the second of two equal keys and its line."""
+        """Return the mapping; raise an error that names the second of two equal keys and its line."""
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node)
@@ -31,7 +31,7 @@ _MAX_VALUES = 10_000
 
 
 def parse(text: str) -> Any:
-    """What YAML says.
+    """Parse YAML.
 
     Raises:
         yaml.YAMLError: If it is none, a mapping has a key twice, an alias stands inside what it repeats, or there are
@@ -61,7 +61,7 @@ def _count_values(node: yaml.Node | None, known: dict[int, int], inside: tuple[i
 
 
 def build(cls: type, content: Any, key: str = "") -> Any:
-    """An instance of a dataclass from a mapping.
+    """Build an instance of a dataclass from a mapping.
 
     Args:
         cls: The dataclass; its fields may be dataclasses in their turn.

@@ -71,7 +71,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def read_options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The sweep's own flags, and the arguments left for train.py's.
+    """Return the sweep's own flags, and the arguments left for train.py's.
 
     Raises:
         ValueError: If one is missing or wrong.
@@ -180,7 +180,7 @@ def _grid(space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
 
 
 def _prepared(config: TrainConfig) -> TrainConfig:
-    """The configuration with what a trial cannot do without: a score, and disk space for the next one."""
+    """Add to the configuration what a trial needs: a score, and disk space for the next trial."""
     changes: dict[str, Any] = {}
     if not (config.evaluation.epochs or config.evaluation.steps or config.stages.epochs):
         logger.info("`evaluation.epochs` is 0: each trial is scored once, at its end.")
@@ -191,7 +191,7 @@ def _prepared(config: TrainConfig) -> TrainConfig:
 
 
 def _open(root: Path, settings: dict[str, Any]) -> optuna.Study:
-    """The folder's study, new or to go on with; its settings must be the same."""
+    """Open the folder's study, new or existing; its settings must be the same."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = JournalStorage(JournalFileBackend(str(root / "study.journal")))
     study = optuna.create_study(storage=storage, study_name="sweep", load_if_exists=True)
@@ -209,7 +209,7 @@ def _open(root: Path, settings: dict[str, Any]) -> optuna.Study:
 def _next(
     study: optuna.Study, space: dict[str, BaseDistribution], sampler: str, seed: int
 ) -> tuple[int, dict[str, Any]]:
-    """A trial that was interrupted, or a new one: its number and values."""
+    """Return number and values of an interrupted trial or a new one."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.params.keys() == space.keys():
             return trial.number, trial.params
@@ -236,7 +236,7 @@ def _run(config: TrainConfig, folder: Path) -> dict[str, Any]:
 
 
 def _completed(study: optuna.Study) -> list[FrozenTrial]:
-    """The scored trials, the best first."""
+    """Return the scored trials, the best first."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return sorted(trials, key=lambda trial: trial.values[0])
 

@@ -35,7 +35,7 @@ def write_sweep_report(
 
 
 def as_text(value: Any) -> str:
-    """A value for people."""
+    """Format a value for people."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -73,7 +73,7 @@ def _row(cells: list[Any]) -> str:
 
 
 def plot_sweep(trials: list[FrozenTrial], space: dict[str, BaseDistribution], metric: str) -> Figure:
-    """The score in the order of the trials, and against each key; what stopped is a cross at the top.
+    """Plot the score in trial order and against each key; stopped trials are crosses at the top.
 
     Args:
         trials: The scored trials, the best first (at least one), then those that stopped.

@@ -142,7 +142,7 @@ class Record:
 
 
 def read_epochs(output_dir: Path) -> list[dict[str, Any]]:
-    """The lines of a run's `epochs.jsonl`; none where it has not ended an epoch."""
+    """Return the lines of a run's `epochs.jsonl`; none before the end of the first epoch."""
     if not (output_dir / EPOCHS_NAME).exists():
         return []
     lines = (output_dir / EPOCHS_NAME).read_text(encoding="utf-8").splitlines()
@@ -158,7 +158,7 @@ def _drop_later(file: Path, last_step: int) -> None:
 
 
 def _step_of(line: str) -> float:
-    """The step of a line; a line that a kill cut short belongs to no step."""
+    """Return the step of a line; a truncated line belongs to no step."""
     try:
         content: Any = json.loads(line)
         return content["step"]

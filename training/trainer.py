@@ -298,7 +298,7 @@ class Trainer:
         write_card(folder, self.config, self._run_facts(), self._lengths(), signals, self.origins)
 
     def pipeline(self) -> CycleGANPipeline:
-        """The pipeline as it stands: averaged generators where EMA is on."""
+        """Return the current pipeline, with averaged generators if EMA is on."""
         generators = [ema.module for ema in self.ema] or self.raw.generators
         processor_a, processor_b = self.processors
         return CycleGANPipeline(
@@ -310,7 +310,7 @@ class Trainer:
         )
 
     def next_batch(self) -> Batch:
-        """The next pictures of both domains, and of a pair where there are some, on this process's device."""
+        """Return the next images of both domains, and of a pair where there are some, on this process's device."""
         batch = self.pairs.draw(self.streams["a"].position) if self.pairs is not None else {}
         batch |= {key: next(stream) for key, stream in self.streams.items()}
         return {
@@ -349,7 +349,7 @@ class Trainer:
         return stops
 
     def _epoch_groups(self, whole: bool) -> dict[str, dict[str, Any]]:
-        """What an epoch came to, or its part so far."""
+        """Return the record of an epoch, or of its part so far."""
         groups: dict[str, dict[str, Any]] = {}
         for split, means in self.watch.end_epoch(self.step, whole, self.pipeline()).items():
             groups |= {split: summary(means, self.config.losses, self.step), f"{split}_terms": means}
@@ -401,7 +401,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _prepare(self, networks: Networks) -> Networks:
-        """The networks as they are called: compiled, and wrapped where there are several processes."""
+        """Compile the networks, and wrap them for several processes."""
         if self.config.run.compile:
             for network in [*networks.generators, *networks.discriminators]:
                 # Few shapes, each compiled for itself: a second picture size, as of unequal domains, would otherwise
@@ -435,7 +435,7 @@ class Trainer:
         return run["positions"]
 
     def _process_state(self) -> dict[str, Any]:
-        """What is this process's own: no other one has seen the same pictures."""
+        """Return the state of this process alone, which has seen its own images."""
         return {
             "step": self.update.process_state(),
             "watch": self.watch.state_dict(),
@@ -453,7 +453,7 @@ class Trainer:
         checkpointing.set_random_state(state["random"])
 
     def _run_facts(self) -> dict[str, Any]:
-        """What a checkpoint records of the run besides its weights."""
+        """Return what a checkpoint records of the run besides its weights."""
         return {
             "step": self.step,
             "epoch": self.step // self.steps_per_epoch + 1,

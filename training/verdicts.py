@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
     features: torch.Tensor | None = None
 
     def split(self, count: int) -> list[Verdict]:
-        """The verdicts on each `count` pictures."""
+        """Return the verdicts on each `count` images."""
         parts = [[None] * (len(self.patches) // count) if part is None else part.split(count) for part in self]
         return [Verdict(*one) for one in zip(*parts, strict=True)]
 
@@ -38,14 +38,14 @@ def judge(discriminator: nn.Module, pictures: torch.Tensor) -> Verdict:
 
 
 def judging_loss(on_real: Verdict, on_fake: Verdict, config: LossConfig) -> torch.Tensor:
-    """The sum of a discriminator's losses on real and on fake pictures, before `discriminator_scale`."""
+    """Return the sum of a discriminator's losses on real and on fake images, before `discriminator_scale`."""
     if config.adversarial == "relativistic":
         return 2 * _relativistic(on_real, on_fake, config, for_generator=False)
     return _against(on_real, True, config) + _against(on_fake, False, config)
 
 
 def fooling_loss(on_fake: Verdict, on_real: Verdict | None, config: LossConfig) -> torch.Tensor:
-    """A generator's adversarial loss: that its translations be taken for real.
+    """Return a generator's adversarial loss, which is low if its translations pass as real.
 
     Args:
         on_fake: The verdict on the translations.
@@ -68,7 +68,7 @@ def score(verdict: Verdict, config: LossConfig) -> torch.Tensor:
 
 @torch.no_grad()
 def accuracy(on_real: Verdict, on_fake: Verdict, config: LossConfig) -> torch.Tensor:
-    """The share of pictures, real and fake in equal parts, that a discriminator tells right; 0.5 is guessing.
+    """Return a discriminator's accuracy on real and fake images in equal parts; 0.5 is guessing.
 
     See `cyclegan_hf.metrics.discrimination`.
     """
@@ -76,7 +76,7 @@ def accuracy(on_real: Verdict, on_fake: Verdict, config: LossConfig) -> torch.Te
 
 
 def _against(verdict: Verdict, real: bool, config: LossConfig, for_generator: bool = False) -> torch.Tensor:
-    """The loss against one target, of both heads where there are two."""
+    """Return the loss against one target, of both heads where there are two."""
     patches = adversarial_loss(verdict.patches, real, config.adversarial, for_generator)
     if verdict.whole is None:
         return patches

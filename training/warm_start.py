@@ -47,7 +47,7 @@ def load_weights(networks: Networks, source: str) -> None:
 
 
 def _read(source: str) -> dict[str, nn.Module]:
-    """The networks that the source has, by role."""
+    """Return the networks that the source has, by role."""
     folder = Path(source)
     if files := _official_files(folder):
         return {role: load_official_network(file, role_kind(role)).build() for role, file in files.items()}
@@ -63,7 +63,7 @@ def _read(source: str) -> dict[str, nn.Module]:
 
 
 def _official_files(folder: Path) -> dict[str, Path]:
-    """The official code's files in a folder by our roles; none where there is no generator."""
+    """Return the official code's files in a folder by our roles; none where there is no generator."""
     files = {}
     for role, name in OFFICIAL_NAMES.items():
         if file := _one_file(folder, f"*_net_{name}.pth"):
@@ -76,7 +76,7 @@ def _official_files(folder: Path) -> dict[str, Path]:
 
 
 def _one_file(folder: Path, pattern: str) -> Path | None:
-    """The only file of that pattern, or the latest of several epochs, as `official=True` has it, if there is one."""
+    """Return the only file of that pattern, or the latest of several epochs (as `official=True`), if any."""
     files = sorted(folder.glob(pattern))
     latest = folder / pattern.replace("*", "latest")
     if len(files) > 1 and latest not in files:

@@ -82,7 +82,7 @@ class Watch:
             self.accelerator.log({f"signals/{name}_{direction}": value for name, value in values.items()}, step=step)
 
     def end_epoch(self, step: int, whole: bool, pipeline: Any) -> dict[str, dict[str, float]]:
-        """The epoch's losses on training pictures, and on validation pictures where there are any.
+        """Return the epoch's losses on training images, and on validation images where there are any.
 
         Args:
             step: The step.
@@ -100,7 +100,7 @@ class Watch:
         return losses
 
     def losses(self, split: str, step: int, pipeline: Any) -> dict[str, float]:
-        """The training losses on at most `evaluation.num_images` pictures of a split, in evaluation mode."""
+        """Return the training losses on at most `evaluation.num_images` images of a split, in evaluation mode."""
         batches = self.batches(split, pipeline)
         return losses_on(batches, self.networks, self.config.losses, step, self.accelerator.autocast)
 
@@ -118,7 +118,7 @@ class Watch:
             }
 
     def score(self, pipeline: Any) -> dict[str, Any]:
-        """The evaluation's figures; on the other processes only their mean, which is the same everywhere."""
+        """Return the evaluation's metrics; on other processes only their mean, which is the same everywhere."""
         assert self.evaluator is not None, "the run has no evaluation"
         metric = self.config.evaluation.metric
         scores: dict[str, Any] = {metric: 0.0}
@@ -138,7 +138,7 @@ class Watch:
         return {key: content_hashes(one.files) for key, one in self.evaluator.evaluator.pictures.inputs.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs, in tensors and plain types."""
+        """Return the state that a resumed run needs, in tensors and plain types."""
         return {name: getattr(self, name).state_dict() for name in ("epoch", "recent", "signals")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ _DONE_FOLDER = ".done"
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOptions:
-    """What is only asked where a data set is read or written."""
+    """Options for reading and writing datasets."""
 
     write: Literal["pictures", "parquet"] = "pictures"
     """Write a data set as folders of pictures with a metadata.jsonl each, or as parquet files with all its columns. A
@@ -80,7 +80,7 @@ NO_DATASET = DatasetOptions()
 
 
 def dataset_source(inputs: Sequence[str], options: DatasetOptions) -> DatasetSource | None:
-    """The data set that is to be translated; `None` where the inputs are picture files.
+    """Return the dataset to translate, `None` if the inputs are image files.
 
     Raises:
         ValueError: A data set among other inputs, or an option that does not go with the inputs.
@@ -142,7 +142,7 @@ class DatasetTranslation:
 
     @property
     def num_pictures(self) -> int | None:
-        """Of this process's part; `None` where only reading tells."""
+        """Return the number of this process's images, `None` if only reading tells."""
         if self.options.streaming:
             return None
         names = self.rows.own_blocks(self.options.rows_per_shard, self.processes)
@@ -162,7 +162,7 @@ class DatasetTranslation:
         open_repo(target, asks=True)
 
     def begin(self) -> None:
-        """Clear up after a translation that was killed; before any process has begun to write."""
+        """Clean up after a translation that was killed, before any process starts to write."""
         self.output.mkdir(parents=True, exist_ok=True)
         for leftover in [*self.output.glob("*/.*.tmp"), *self.output.glob(".*.tmp")]:
             if leftover.is_dir():
@@ -220,7 +220,7 @@ class DatasetTranslation:
         tally: Tally,
         on_each: OnEach,
     ) -> dict[str, dict[int, bytes]]:
-        """By column, the new pictures' files by row."""
+        """Return the files of the new images by column and row."""
         found = dict(enumerate(pictures_of(table, self.rows.column, self.rows.access)))
         sources = {row: source for row, source in found.items() if isinstance(source, bytes)}
         refused = [(row, fault) for row, fault in found.items() if isinstance(fault, ValueError)]
@@ -242,14 +242,14 @@ class DatasetTranslation:
         return files
 
     def _form(self, source: bytes) -> str:
-        """The format that a picture is written in."""
+        """Return the format in which an image is written."""
         if self.format != "keep":
             return FORMS[self.format]
         with open_header(io.BytesIO(source)) as image:
             return str(image.format) if image.format in KEPT_FORMS else "PNG"
 
     def is_there(self, name: str) -> bool:
-        """Whether a block is written, and is to stay."""
+        """Return whether a block is written and is to be kept."""
         return self.existing != "overwrite" and self._shard(name).path.exists()
 
     def _shard(self, name: str) -> ParquetShard | FolderShard:

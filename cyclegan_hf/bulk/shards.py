@@ -72,7 +72,7 @@ class ParquetShard:
             self._writer.write_table(pa.table(columns).cast(schema))
 
     def _embedded(self, column: pa.ChunkedArray, name: str) -> pa.Array:
-        """A column as it is written: with the content of the files that its cells name, as far as they may."""
+        """Return a column as it is written, with the content of the files that its cells may name."""
         import pyarrow as pa
         from datasets.features.features import require_storage_embed
 
@@ -146,7 +146,7 @@ class FolderShard:
 
 
 def _filled(value: Any, feature: Any, access: TableAccess, faults: list[ValueError]) -> Any:
-    """A cell, at any depth of lists and mappings, with files' content in the place of their paths.
+    """Replace file paths by file contents in a cell, at any depth of lists and mappings.
 
     `datasets` has a function for this, which opens whatever a cell names.
     """
@@ -170,7 +170,7 @@ def _filled(value: Any, feature: Any, access: TableAccess, faults: list[ValueErr
 
 
 def _word(feature: Any, value: Any) -> str | int | float | bool | None:
-    """A cell as JSON has it: a label's name, a word or a number; of anything else nothing."""
+    """Convert a cell to JSON: a label's name, a word or a number; `None` for anything else."""
     from datasets import ClassLabel
 
     if isinstance(feature, ClassLabel) and isinstance(value, int):

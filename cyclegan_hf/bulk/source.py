@@ -46,7 +46,7 @@ class DatasetSource:
 
     @classmethod
     def read(cls, text: str, folders: bool = False) -> DatasetSource | None:
-        """What an argument of the command line says; `None` where it is a picture, a folder or a pattern of them.
+        """Parse a command line argument; return `None` for an image, a folder or a pattern.
 
         Args:
             text: The argument.
@@ -70,7 +70,7 @@ class DatasetSource:
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether this looks like `user/name`, and not like a picture's path."""
+    """Return whether this looks like `user/name` and not like the path of an image."""
     return _HUB_ID.fullmatch(text) is not None and not re.search(r"\.[A-Za-z]{2,4}$", text)
 
 
@@ -87,22 +87,22 @@ class Block(NamedTuple):
 
 
 class Progress(Protocol):
-    """What is done of a translation.
+    """Progress of a translation.
 
     A shard of the source is named by its number, and by the process too where several share it.
     """
 
     def is_there(self, block: str) -> bool:
-        """Whether a block is written."""
+        """Return whether a block is written."""
 
     def skip(self, block: str) -> None:
-        """Told of each of this process's blocks that is there."""
+        """Handle each of this process's blocks that already exists."""
 
     def blocks_of(self, shard: str) -> int | None:
-        """How many blocks a shard of the source has, where that was found out."""
+        """Return the number of blocks of a shard of the source, if it is known."""
 
     def end(self, shard: str, blocks: int) -> None:
-        """Told when all of this process's blocks of a shard of the source are written, and how many it has."""
+        """Handle the end of a shard of the source: all of this process's blocks are written."""
 
 
 class Rows:
@@ -143,12 +143,12 @@ class Rows:
             ) from error
 
     def own_blocks(self, size: int, processes: Processes) -> dict[str, int]:
-        """This process's blocks of a data set that is not streamed, and the rows in each."""
+        """Return this process's blocks of a dataset that isn't streamed, and the rows in each."""
         numbers = processes.share(range(-(-len(self.rows) // size)))
         return {f"{0:05d}-{number:05d}": min(size, len(self.rows) - number * size) for number in numbers}
 
     def blocks(self, size: int, processes: Processes, progress: Progress) -> Iterator[Block]:
-        """Yields this process's blocks that are not there yet.
+        """Yield this process's blocks that don't exist yet.
 
         The source's shards are shared out where there are enough of them; otherwise the blocks of each.
 
@@ -184,7 +184,7 @@ class Rows:
     def _blocks_of(
         self, shard: int, size: int, step: int, progress: Progress, processes: Processes
     ) -> Generator[Block, None, int]:
-        """The blocks of one shard of a stream, or this process's part of them; returns how many the shard has."""
+        """Yield this process's blocks of one shard of a stream; return the shard's number of blocks."""
         begun = 0
         while progress.is_there(name := f"{shard:05d}-{begun:05d}"):
             if begun % processes.count == processes.rank:
@@ -225,7 +225,7 @@ def pictures_of(table: pa.Table, column: str, access: TableAccess) -> list[bytes
 
 
 def picture_columns(features: Any) -> list[str]:
-    """The columns that a data set says to hold pictures; without one, those that may hold files' bytes.
+    """Return the columns that a dataset declares as images; without any, those that may hold file contents.
 
     Args:
         features: Its `datasets.Features`.
@@ -253,7 +253,7 @@ def member_hint(columns: Sequence[str]) -> str:
 
 
 def is_picture_column(feature: Any) -> bool:
-    """Whether a column can hold pictures: `datasets.Image`, or files' bytes as parquet of other writers has them."""
+    """Return whether a column can hold images: `datasets.Image`, or file contents as in other writers' parquet."""
     from datasets import Image
 
     return isinstance(feature, Image) or _holds_files(feature)
@@ -266,7 +266,7 @@ def _holds_files(feature: Any) -> bool:
 
 
 def _place(source: DatasetSource) -> dict[str, Any]:
-    """A source as `datasets.load_dataset` takes it."""
+    """Return a source as `datasets.load_dataset` takes it."""
     kind = None if Path(source.place).is_dir() else _KINDS.get(Path(source.place).suffix)
     if kind is not None:
         return {"place": kind, "data_files": source.place, "config": source.config}
@@ -276,7 +276,7 @@ def _place(source: DatasetSource) -> dict[str, Any]:
 
 
 def _root(source: DatasetSource) -> Path | None:
-    """The folder whose files a table on this machine may name: itself, or what its files are in."""
+    """Return the folder whose files a local table may name: itself, or the one that its files are in."""
     path = Path(source.place)
     if source.place.startswith(_ADDRESSES) or (is_hub_id(source.place) and not path.exists()):
         return None
@@ -287,7 +287,7 @@ def _root(source: DatasetSource) -> Path | None:
 
 
 def _split(source: DatasetSource, builder: Any) -> tuple[str, Any]:
-    """The split's name and its columns."""
+    """Return the split's name and its columns."""
     splits = builder.as_streaming_dataset()
     split = source.split or ("train" if "train" in splits or len(splits) > 1 else next(iter(splits)))
     if split not in splits:
@@ -306,7 +306,7 @@ def _stream(builder: Any, split: str) -> Any:
 
 
 def _mapped(builder: Any, split: str) -> Any:
-    """The rows of a split, downloaded and mapped into memory."""
+    """Return the rows of a split, downloaded and memory-mapped."""
     builder.download_and_prepare()
     return builder.as_dataset(split=split)
 

@@ -39,7 +39,7 @@ class Translated(NamedTuple):
 
 @dataclass(kw_only=True)
 class Tally:
-    """What became of pictures: how many, and of how many shards of a data set."""
+    """Counts of translated, skipped and failed images, and of a dataset's shards."""
 
     done: int = 0
     failed: int = 0
@@ -56,7 +56,7 @@ class Tally:
             self.done, self.resized = self.done + 1, self.resized + outcome.resized
 
     def over(self, processes: Processes) -> Tally:
-        """The sum over all processes."""
+        """Return the sum over all processes."""
         return Tally(**dict(zip(vars(self), processes.sum(list(vars(self).values())), strict=True)))
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Tally:
 
 
 class Translator:
-    """Translates pictures, in handfuls in which those of one size meet; the next handful is read meanwhile.
+    """Translate images in groups that batch equal sizes, while the next group is read.
 
     Args:
         run: The pipeline with its settings: a list of pictures to a `CycleGANPipelineOutput`.
@@ -139,11 +139,11 @@ class PictureFiles:
 
     @property
     def num_pictures(self) -> int:
-        """Of this process's part."""
+        """Return the number of this process's images, `None` if only reading tells."""
         return len(self.files)
 
     def begin(self) -> None:
-        """Nothing is to be prepared."""
+        """Prepare nothing."""
 
     def translate(self, translator: Translator, tally: Tally, on_each: OnEach) -> None:
         """Translate and save this process's part; see `Work.translate`."""
@@ -165,7 +165,7 @@ class Work(Protocol):
 
     @property
     def num_pictures(self) -> int | None:
-        """Of this process's part; `None` where only reading tells."""
+        """Return the number of this process's images, `None` if only reading tells."""
 
     def begin(self) -> None:
         """Prepare the output; on one process, before any of them writes."""
@@ -240,17 +240,17 @@ class PieceBar:
 
 
 def counted(number: int, noun: str) -> str:
-    """`"1 picture"`, `"2 pictures"`."""
+    """Format a count with its noun: `"1 picture"`, `"2 pictures"`."""
     return f"1 {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _is_deep(image: OpenedImage) -> bool:
-    """Whether a picture has more than 8 bits."""
+    """Return whether an image has more than 8 bits."""
     return not hasattr(image.pixels, "mode")
 
 
 def _finished(translation: Any, alpha: Image.Image | None) -> Any:
-    """A translation as it is saved: 16-bit values where it is an array, with the picture's opacity if it has any."""
+    """Return a translation as it is saved: 16-bit values for arrays, with the image's opacity if it has any."""
     import numpy as np
 
     from cyclegan_hf.images.depth import to_16_bits
@@ -271,7 +271,7 @@ def _finished(translation: Any, alpha: Image.Image | None) -> Any:
 def _opened(
     sources: Iterator[tuple[Key, Any]], count: int, reading: dict[str, Any]
 ) -> Iterator[list[tuple[Key, str, Any]]]:
-    """Yields handfuls of pictures, each with its key, a name for messages, and itself or what is wrong with it."""
+    """Yield groups of images, each with its key, a name for messages, and the image or what is wrong with it."""
     from cyclegan_hf.images.io import read_image
 
     while handful := list(islice(sources, count)):
@@ -286,7 +286,7 @@ def _opened(
 
 
 def _ahead(items: Iterator[Any]) -> Iterator[Any]:
-    """Yields the items of an iterator, the next one of which is fetched in another thread meanwhile."""
+    """Yield the items of an iterator while another thread fetches the next one."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         future = pool.submit(next, items, None)
         while (item := future.result()) is not None:

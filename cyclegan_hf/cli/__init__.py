@@ -1,7 +1,7 @@
-"""The command line, `cyclegan-hf VERB ...`. A verb is a typed function, and its docstring is its `--help`.
+"""The command line, `cyclegan-hf COMMAND ...`. A subcommand is a typed function; its docstring is its `--help`.
 
-Importing this package loads nothing heavy: `--help` and mistakes in the arguments answer at once, and a verb loads
-what it needs when its arguments have proven sound.
+Importing this package loads nothing heavy: `--help` and wrong arguments are answered at once, and a subcommand loads
+what it needs after its arguments were checked.
 """
 
 import os
@@ -22,8 +22,8 @@ from cyclegan_hf.processes import wait_passively
 
 
 DESCRIPTION = (
-    "Translate pictures between two domains with CycleGAN. `cyclegan-hf VERB --help` tells more of a verb, "
-    "`cyclegan-hf --version` the version."
+    "Translate images between two domains with CycleGAN. `cyclegan-hf COMMAND --help` shows the options of a "
+    "subcommand, `cyclegan-hf --version` the version."
 )
 VERBS: dict[str, Callable[..., int]] = {
     "train": train,
@@ -39,7 +39,7 @@ VERBS: dict[str, Callable[..., int]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
         arguments: the words after the program's name; by default those of this process.

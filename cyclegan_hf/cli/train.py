@@ -24,7 +24,7 @@ def start_training(arguments: Sequence[str]) -> int:
     Raises:
         ValueError: There is no clone beside this package.
     """
-    script = Path(__file__).resolve().parents[1] / "training" / "train.py"
+    script = Path(__file__).resolve().parents[2] / "training" / "train.py"
     if not script.is_file():
         raise ValueError(
             "training needs a clone of this library's repository with `pip install -e '.[train]'` in it; there, "

@@ -191,7 +191,7 @@ def _box(size: tuple[int, ...]) -> tuple[int, int] | None:
 
 
 def _input_range_of(pipeline: Any, direction: str) -> Any:
-    """The range that the model was trained with."""
+    """Return the range of values that the model was trained with."""
     from cyclegan_hf.images.depth import check_input_range
     from cyclegan_hf.pipelines.walk import domains_of
 
@@ -211,7 +211,7 @@ def _open_pipeline(
     batch_statistics: bool = False,
     **where: Any,
 ) -> Any:
-    """The pipeline on what is to compute it; `files` is `None` where the pictures' sizes cannot be known before."""
+    """Open the pipeline on its backend; `files` is `None` if the sizes of the images can't be known before."""
     if batch_statistics and not official:
         raise ValueError("`--batch-statistics` is for a model of the official code: add `--official`")
     plain = not (device or fast or official)
@@ -244,7 +244,7 @@ def _open_pipeline(
 
 
 def _pixels(source: Path) -> int:
-    """How many pixels a picture has, from its header; what cannot be read is told of later."""
+    """Return the number of pixels of an image from its header; 0 if it can't be read."""
     from PIL import Image
 
     with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), open_header(source) as picture:

@@ -13,7 +13,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 22
 
 
 def chart(curve: Curve) -> str:
-    """One curve as an `<svg>`; its lines have the classes `line train`, `line validation` and so on.
+    """Draw one curve as an `<svg>`; its lines have the classes `line train`, `line validation` and so on.
 
     Colours are the page's. A line of a single point is a dot.
     """
@@ -53,7 +53,7 @@ def _range(values: list[float]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers that enclose a range."""
+    """Return three to six round numbers that enclose a range."""
     rough = (high - low) / 3
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)

@@ -56,7 +56,7 @@ def compare(reports: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def against_untouched(scores: dict[str, Scores], baselines: dict[str, dict[str, Scores]]) -> dict[str, dict[str, Any]]:
-    """By direction and figure, a model's `difference` from its inputs, the 95 % `interval` and `p` of it.
+    """Return a model's `difference` from its inputs by direction and metric, with its 95 % `interval` and `p`.
 
     Interval and p are those of a paired bootstrap: both sides are measured on the same resampled inputs.
     """
@@ -75,7 +75,7 @@ def against_untouched(scores: dict[str, Scores], baselines: dict[str, dict[str, 
 
 
 def spread(samples: torch.Tensor) -> float | None:
-    """Half of the central 68 % of resamples: of a bell curve its standard deviation, of others no outlier's play."""
+    """Return half of the central 68 % of resamples: the standard deviation of a normal, robust to outliers."""
     known = samples[samples.isfinite()].double()
     if len(known) < 2:
         return None
@@ -84,13 +84,13 @@ def spread(samples: torch.Tensor) -> float | None:
 
 
 def spreads(scores: Scores) -> dict[str, float]:
-    """The spread of every figure that has resamples, by name."""
+    """Return the spread of every metric that has resamples, by name."""
     found = {name: spread(samples) for name, samples in scores.resampled.items()}
     return {name: value for name, value in found.items() if value is not None and name in scores.figures}
 
 
 def _rows(models: dict[str, dict[str, Any]], way: str) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The table's rows, and the resamples of those that can be compared."""
+    """Return the table's rows, and the resamples of those that can be compared."""
     first = next(iter(models.values()))
     baselines, resamples = first.get("baselines", {}).get(way, {}), first["resamples"].get(way, {})
     samples = {name: report["resamples"][way]["model"] for name, report in models.items()}

@@ -37,7 +37,7 @@ _MOST_FOR_FD_SPREAD = 256  # images; each resample costs their number cubed
 
 @dataclass(frozen=True, kw_only=True)
 class SetSettings:
-    """How sets are compared.
+    """Settings for comparing sets of images.
 
     Attributes:
         seed: Seed of patches, directions, subsets and resamples.
@@ -61,7 +61,7 @@ class SetSettings:
 
 
 def patches_of(count: int, patches: int = SetSettings.patches) -> int:
-    """How many patches a picture and level SWD takes of a set of `count` pictures: fewer of large sets."""
+    """Return the SWD patches per image and level for a set of `count` images: fewer for large sets."""
     return max(1, min(patches, MOST_PATCHES // max(1, count)))
 
 
@@ -89,12 +89,12 @@ class Rows:
 
     @property
     def rows(self) -> torch.Tensor:
-        """All of them."""
+        """Return all rows."""
         return self._block[: self.count]
 
 
 class SetDescription:
-    """What is compared of a set of pictures.
+    """Features and statistics of a set of images.
 
     Memory: 0.23 MB an image for SWD at 3 levels of colour, with `patches_of` at most 240 MB; and what the feature
     network gives, 9 kB an image with EfficientNet and 12 kB with Inception.
@@ -150,45 +150,45 @@ class SetDescription:
     def _described(
         self, network: FeatureNetwork, images: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Features, logits and, of an `ImageFeatures`, maps."""
+        """Return features, logits and, for `ImageFeatures`, maps."""
         if isinstance(network, ImageFeatures):
             return network.describe(images, remember=self.real)
         return *inception_features([images], network), None
 
     def patches(self, level: int) -> torch.Tensor:
-        """`(n, patches, channels, 7, 7)` of a level."""
+        """Return the patches of a level, `(n, patches, channels, 7, 7)`."""
         return self._levels[level].rows
 
     @property
     def features(self) -> torch.Tensor:
-        """The feature network's features, `(n, features)`."""
+        """Return the feature network's features, `(n, features)`."""
         return self._features.rows
 
     @property
     def logits(self) -> torch.Tensor:
-        """Its logits, `(n, classes)`."""
+        """Return the feature network's logits, `(n, classes)`."""
         return self._logits.rows
 
     @property
     def colors(self) -> torch.Tensor:
-        """Mean Lab colours, `(n, 3)`."""
+        """Return mean Lab colours, `(n, 3)`."""
         return self._colors.rows
 
     @property
     def reduced(self) -> torch.Tensor:
-        """The pictures much reduced, `(n, dimensions)`."""
+        """Return the images strongly reduced, `(n, dimensions)`."""
         return self._reduced.rows
 
     @property
     def examples(self) -> torch.Tensor:
-        """Features of the images and of their mirror images, where these are described: what the probe learns from."""
+        """Return features of the images and, if described, of their mirror images: training data of the probe."""
         return torch.cat([self._features.rows, self._mirror_features.rows]) if self.mirrored else self._features.rows
 
 
 def compare_sets(
     ours: SetDescription, target: SetDescription, counts: torch.Tensor, classifier: DomainClassifier | None = None
 ) -> tuple[dict[str, float | list[float]], dict[str, torch.Tensor]]:
-    """The figures that compare a set with the target's real pictures.
+    """Compute the metrics that compare a set with the target's real images.
 
     What a set is too small for is left out: KID needs ten images, FD and diversity two.
 
@@ -230,7 +230,7 @@ def distance_name(network: FeatureNetwork) -> str:
 
 
 def _swd(ours: SetDescription, target: SetDescription, counts: torch.Tensor) -> tuple[list[float], torch.Tensor]:
-    """The distance at each level, and the mean over levels in the resamples."""
+    """Compute the distance at each level, and the mean over levels of the resamples."""
     settings = ours.settings
     levels, resampled = [], torch.zeros(len(counts))
     for level in range(settings.levels):

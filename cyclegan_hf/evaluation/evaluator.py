@@ -58,7 +58,7 @@ Keep = Callable[[str, int, Path, dict[str, torch.Tensor]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is measured, and how.
+    """Settings of an evaluation.
 
     Attributes:
         sets: How sets are compared.
@@ -135,7 +135,7 @@ class Evaluator:
         self._said: set[str] = set()
 
     def warnings(self) -> list[str]:
-        """What the number of the pictures means for the figures, of the directions scored so far; these are logged."""
+        """Say what the number of images means for the metrics of the directions scored so far; log it."""
         said = []
         for way in self.directions:
             if (reference := self._targets.get(way[2])) is None:
@@ -164,11 +164,11 @@ class Evaluator:
         return []
 
     def patches(self, files: PictureSet) -> int:
-        """Patches a picture and level of a set, for SWD; the same before and after what cannot be read is met."""
+        """Return the SWD patches per image and level of a set, the same before and after unreadable images are met."""
         return patches_of(len(files.files) + len(files.left_out), self.settings.sets.patches)
 
     def baselines(self, pipeline: Any) -> dict[str, dict[str, Scores]]:
-        """By direction, the figures of `untouched` inputs and of `real` pictures of the target.
+        """Return the metrics of `untouched` inputs and of `real` images of the target, by direction.
 
         Args:
             pipeline: Knows the domains' channels, which must be those of every pipeline that is scored.
@@ -256,7 +256,7 @@ class Evaluator:
         return result
 
     def _pair_figures(self, images: torch.Tensor, translations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Figures of pictures and their translations, in the pictures' size; in grey where only one has colours."""
+        """Compute metrics of images and their translations at the images' size; in grey if only one has colours."""
         figures = {"color_shift": color_difference(mean_lab(images), mean_lab(translations))}
         if min(images.shape[-2:]) >= 8:
             both = alike(images, translations)
@@ -283,7 +283,7 @@ class Evaluator:
         counts: torch.Tensor,
         result: Scores,
     ) -> None:
-        """What a generator and a discriminator do to real pictures of the target: identity distance, accuracy."""
+        """Return identity distance and discriminator accuracy on real images of the target."""
         target = way[2]
         channels = [_processor(pipeline, domain).num_channels for domain in (way[0], target)]
         identity = self.settings.identity and channels[0] == channels[1]
@@ -334,7 +334,7 @@ class Evaluator:
     def _translated(
         self, pipeline: Any, images: list[Image.Image], way: str, back: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Translations, and these translated back, as they would be saved: in 8 bits."""
+        """Return translations and their way back as they would be saved, in 8 bits."""
         try:
             with self.autocast():
                 output = pipeline(images, direction=way, return_cycle=back, batch_size=len(images), output_type="pt")
@@ -355,7 +355,7 @@ class Evaluator:
         return self._targets[target]
 
     def _classifier(self, pipeline: Any, way: str) -> DomainClassifier | None:
-        """Fitted to both domains' references, which must be other images than those that it is asked about."""
+        """Fit the classifier to both domains' references, which must differ from the images it judges."""
         source, target = way[0], way[2]
         known = source in self.pictures.references and self.pictures.independent.get(source, True)
         if self.network is None or not known:
@@ -366,7 +366,7 @@ class Evaluator:
         return self._classifiers[way]
 
     def _baseline(self, pipeline: Any, way: str) -> dict[str, Scores]:
-        """Inputs as they are, and real pictures of the target, against the reference."""
+        """Compute metrics of unmodified inputs and of real images of the target against the reference."""
         if way not in self._baselines:
             source, target = way[0], way[2]
             reference, seed = self._target(pipeline, target), self.settings.sets.seed
@@ -413,7 +413,7 @@ class Evaluator:
 
 
 def as_tensors(images: list[Image.Image], processor: ImageProcessor) -> torch.Tensor:
-    """Pictures of one size as `(B, C, H, W)` in [0, 1], with their domain's channels."""
+    """Convert images of one size to `(B, C, H, W)` in [0, 1], with their domain's channels."""
     arrays = np.stack([processor.to_array(image) for image in images])
     return torch.stack(processor.postprocess(arrays, output_type="pt"))
 
@@ -423,7 +423,7 @@ def _processor(pipeline: Any, domain: str) -> ImageProcessor:
 
 
 def _close_gap(result: Scores, baseline: dict[str, Scores]) -> None:
-    """(untouched - translated) / (untouched - real), of KID, where real images are closer than untouched ones."""
+    """Return (untouched - translated) / (untouched - real) of KID, if real images are closer than untouched ones."""
     if not {"untouched", "real"} <= baseline.keys() or "kid" not in result.figures:
         return
     untouched, real = baseline["untouched"], baseline["real"]

@@ -83,7 +83,7 @@ class Gallery:
             self.shown[way] = [one for index, one in enumerate(shown) if index in wanted]
 
     def contact_sheet(self, titles: dict[str, str]) -> Image.Image | None:
-        """Some pictures of each direction with their translations and the way back; `None` without any.
+        """Draw some images of each direction with their translations and the way back; `None` without any.
 
         Args:
             titles: Of the directions.
@@ -135,7 +135,7 @@ class Gallery:
 
 
 def best_first(name: str, values: list[float]) -> list[int]:
-    """The places of a figure's values in a list, the best first; what has no value is left out.
+    """Return the positions of a metric's values in a list, best first; skip missing values.
 
     Raises:
         ValueError: If the figure does not say how good something is.
@@ -146,7 +146,7 @@ def best_first(name: str, values: list[float]) -> list[int]:
 
 
 def as_data(shown: list[Shown]) -> list[dict[str, Any]]:
-    """Pictures as the page has them."""
+    """Return images as the page embeds them."""
     return [
         {
             "name": one.name,
@@ -158,6 +158,6 @@ def as_data(shown: list[Shown]) -> list[dict[str, Any]]:
 
 
 def _image(picture: torch.Tensor) -> Image.Image:
-    """`(C, H, W)` in [0, 1] to 8 bits."""
+    """Convert `(C, H, W)` in [0, 1] to 8 bits."""
     pixels = (picture * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))

@@ -80,7 +80,7 @@ def _inception_weights() -> tuple[FeatureNetwork | None, dict[str, str] | None]:
 
 
 def published_weights(url: str = URL, sha256: str = SHA256) -> Path:
-    """The file of the published weights: where torch and torch-fidelity keep it, or else fetched there.
+    """Return the file of the published weights from the cache of torch or torch-fidelity, or download it.
 
     Args:
         url: Where to fetch it.
@@ -106,7 +106,7 @@ def published_weights(url: str = URL, sha256: str = SHA256) -> Path:
 
 
 def on_device(measured: Any, device: torch.device | str) -> Any:
-    """A network, or a measure of pairs, that takes and gives tensors on the CPU and computes on a device."""
+    """Wrap a network, or a measure of pairs, to take and return CPU tensors and compute on a device."""
     if isinstance(measured, torch.nn.Module):
         measured = measured.to(device)
     if isinstance(measured, ImageFeatures):

@@ -22,7 +22,7 @@ _MOST_KEYS = 4
 
 
 def report_page(document: dict[str, Any], pictures: dict[str, list[dict[str, Any]]], logs: RunLogs) -> str:
-    """The page of an evaluation.
+    """Render the page of an evaluation.
 
     Args:
         document: As `metrics.json` holds it.
@@ -56,7 +56,7 @@ def report_page(document: dict[str, Any], pictures: dict[str, list[dict[str, Any
 
 
 def comparison_page(result: dict[str, Any], pictures: dict[str, list[dict[str, Any]]], links: dict[str, str]) -> str:
-    """The page of a comparison.
+    """Render the page of a comparison.
 
     Args:
         result: As `comparison.json` holds it.
@@ -124,7 +124,7 @@ def _about(model: dict[str, Any]) -> str:
 
 
 def _card(document: dict[str, Any], way: str) -> str:
-    """A direction at a glance: how far it goes, and some figures."""
+    """Render a direction at a glance: how far it goes, and some metrics."""
     figures, spreads = document[way], document["spread"].get(way, {})
     baselines = document.get("baselines", {}).get(way, {})
     parts = [f'<div class="card"><h3>{escape(title(document["protocol"], way))}</h3>']
@@ -165,7 +165,7 @@ def _figures(document: dict[str, Any]) -> str:
 
 
 def _figure_table(columns: dict[str, dict[str, Any]], names: list[str]) -> str:
-    """Figures by row; `columns` has what they are of, by its name as HTML."""
+    """Render metrics by row; `columns` maps what they are of to its name as HTML."""
     rows, group = [], ""
     for name in names:
         if FIGURES[name].group != group:
@@ -178,7 +178,7 @@ def _figure_table(columns: dict[str, dict[str, Any]], names: list[str]) -> str:
 
 
 def _label(name: str) -> str:
-    """A figure's name, and which way is better."""
+    """Return a metric's name and which direction is better."""
     figure = FIGURES[name]
     return (
         f'{escape(figure.label)} <span class="soft" title="{in_words(figure.better)}">{ARROWS[figure.better]}</span>'

@@ -41,7 +41,7 @@ class PictureSet:
     left_out: list[Any] = field(default_factory=list)
 
     def batches(self, read: Callable[[Any], Image.Image], size: int) -> Iterator[list[tuple[Any, Image.Image]]]:
-        """Opened pictures in order, at most `size` at a time.
+        """Yield opened images in order, at most `size` at a time.
 
         Raises:
             ValueError: If none can be read.
@@ -90,7 +90,7 @@ def find_pictures(
     limit: int | None = None,
     split: str = "test",
 ) -> tuple[dict[str, list[Path]], dict[str, list[Path]], dict[str, bool]]:
-    """The files to translate and those to compare with.
+    """Find the files to translate and those to compare with.
 
     A folder holds `testA` and `testB` (or `test/A`, or `A`, or the domains' names in the place of the letters), and
     for comparison `trainA` and `trainB` likewise. Sub-folders of these are looked into.
@@ -170,14 +170,14 @@ def check_folders(data: str | Path, reference: str | Path | None = None) -> None
 
 
 def spread(files: Sequence[T], count: int) -> list[T]:
-    """At most `count` of the files, evenly spaced."""
+    """Return at most `count` of the files, evenly spaced."""
     if len(files) <= count:
         return list(files)
     return [files[int(place)] for place in np.linspace(0, len(files) - 1, count)]
 
 
 def fitted_reader(files: dict[str, list[Path]], size: int | None, common: bool) -> tuple[Reader, str]:
-    """A reader that brings every picture of a domain to one size.
+    """Return a reader that brings every image of a domain to one size.
 
     Args:
         files: All files by domain.
@@ -224,7 +224,7 @@ def overlap(files: Sequence[Any], hashes: Sequence[str]) -> int:
 
 
 def fingerprint(files: Sequence[Any]) -> str:
-    """A hash of the files' content, in their order: the same pictures in another folder have the same.
+    """Hash the files' content in order: the same images in another folder have the same hash.
 
     Args:
         files: Paths, or pictures of tables and archives, whose `content()` gives a file's bytes.
@@ -240,7 +240,7 @@ def _digest(file: Any) -> bytes:
 
 
 def _fitting(sizes: dict[str, tuple[int, int]]) -> Reader:
-    """Sizes are (width, height)."""
+    """Return the crop and size that fit; sizes are (width, height)."""
 
     def read(path: Path, domain: str) -> Image.Image:
         image = open_image(path)
@@ -257,7 +257,7 @@ def _fitting(sizes: dict[str, tuple[int, int]]) -> Reader:
 
 
 def _sizes(paths: list[Path]) -> set[tuple[int, int]]:
-    """The (width, height) of pictures as they are opened, upright; what cannot be read is met later."""
+    """Return the (width, height) of images as opened, upright; unreadable ones are met later."""
     found = set()
     for path in paths:
         try:
@@ -270,7 +270,7 @@ def _sizes(paths: list[Path]) -> set[tuple[int, int]]:
 
 
 def pictures_by_domain(root: Path, splits: tuple[str, ...], domain_names: dict[str, str]) -> dict[str, list[Path]]:
-    """The pictures of both domains in the first layout that is there; empty where none is.
+    """Return the images of both domains in the first layout found; empty without one.
 
     Args:
         root: The folder.

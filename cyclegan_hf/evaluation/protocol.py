@@ -1,4 +1,4 @@
-"""How figures came about: saved beside them, and compared before they are."""
+"""The protocol behind metrics: saved with them, and checked before reports are compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def protocol_of(
     model: dict[str, Any],
     computed: dict[str, Any],
 ) -> dict[str, Any]:
-    """The protocol of an evaluation that has been made.
+    """Return the protocol of a finished evaluation.
 
     Args:
         evaluator: Which made it.
@@ -93,13 +93,13 @@ def protocol_of(
 
 
 def precision_of(pipeline: Any) -> str:
-    """What a pipeline's generators compute in, such as `"float32"`."""
+    """Return what a pipeline's generators compute in, such as `"float32"`."""
     generators = [pipeline.generator_a2b, pipeline.generator_b2a]
     return " and ".join(sorted({str(one.dtype).removeprefix("torch.") for one in generators if one is not None}))
 
 
 def software() -> dict[str, str]:
-    """Versions of what computes the figures."""
+    """Return the versions of the software that computes the metrics."""
     found = {"cyclegan_hf": __version__, "python": platform.python_version()}
     for name in ("torch", "torchmetrics", "kornia", "numpy", "pillow"):
         try:
@@ -110,12 +110,12 @@ def software() -> dict[str, str]:
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Where two protocols differ so that their figures cannot be compared, as `key: value against value`."""
+    """List where two protocols differ so that metrics can't be compared, as `key: value against value`."""
     return _unequal(_measuring(one), _measuring(other), "")
 
 
 def software_differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Where the software of two protocols differs: their figures may differ in the last digits for that alone."""
+    """List where the software of two protocols differs: metrics may differ in the last digits."""
     ours, theirs = (
         # the precision is no matter of last digits
         {key: value for key, value in protocol.get("software", {}).items() if key != "precision"}
@@ -143,13 +143,13 @@ def check_same(protocols: dict[str, dict[str, Any]]) -> None:
 
 
 def _measuring(protocol: dict[str, Any]) -> dict[str, Any]:
-    """What has to be the same in reports that are compared."""
+    """Return what must be equal in reports that are compared."""
     same = {key: value for key, value in protocol.items() if key not in SUBJECT}
     return same | {"precision": protocol.get("software", {}).get("precision")}
 
 
 def _thinned(evaluator: Evaluator) -> dict[str, int]:
-    """Patches a picture of those sets that have fewer than `swd.patches`, such as `{"reference b": 26}`."""
+    """Return the patches per image of sets with fewer than `swd.patches`, such as `{"reference b": 26}`."""
     kinds = {"pictures": evaluator.pictures.inputs, "reference": evaluator.pictures.references}
     found = {
         f"{kind} {domain}": evaluator.patches(files) for kind, sets in kinds.items() for domain, files in sets.items()

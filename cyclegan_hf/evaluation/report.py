@@ -39,7 +39,7 @@ def document(
     baselines: dict[str, dict[str, Scores]],
     warnings: list[str],
 ) -> dict[str, Any]:
-    """What `metrics.json` and `pictures.json` hold, the latter under `resamples` and `pictures`.
+    """Return the content of `metrics.json` and `pictures.json`, the latter under `resamples` and `pictures`.
 
     Args:
         protocol: From `protocol_of`.
@@ -91,7 +91,7 @@ def write_report(folder: Path, result: dict[str, Any], gallery: Gallery, logs: R
 
 
 def read_report(folder: str | Path) -> dict[str, Any]:
-    """A report as `document` gave it.
+    """Read a report that `document` wrote.
 
     Raises:
         ValueError: If there is no whole report.
@@ -146,7 +146,7 @@ def check_output(folder: Path) -> None:
 
 
 def _side_by_side(way: str, galleries: dict[str, tuple[str, Gallery]]) -> list[dict[str, Any]]:
-    """The pictures that every model shows, with each one's translation."""
+    """Return the images that every model shows, with each model's translation."""
     shown = {name: {one.index: one for one in gallery.shown.get(way, [])} for name, (_, gallery) in galleries.items()}
     if not shown or not all(shown.values()):
         return []

@@ -1,4 +1,4 @@
-"""From a command to a report: loads, measures, writes."""
+"""Run an evaluation from the command line: load, measure, write the report."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Split = Literal["test", "validation"]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be measured; the fields are the command's flags."""
+    """An evaluation to run; the fields are the flags of the command."""
 
     models: list[str | None]
     data: Path
@@ -182,7 +182,7 @@ def _load(task: Task, model: str | None) -> Subject:
 
 
 def _checked(task: Task) -> tuple[Subject, list[str]]:
-    """The last model, and all names; each is loaded in turn, so that a wrong one is refused before any is measured."""
+    """Return the last model and all names; load each in turn, so that a wrong one is refused before measuring."""
     names: list[str] = []
     kinds: list[tuple[int, ...]] = []
     for model in task.models:
@@ -216,7 +216,7 @@ def _pictures(task: Task, names: dict[str, str], pipeline: Any) -> Pictures:
 
 
 def _pair_measures(task: Task) -> tuple[dict[str, PairMeasure], dict[str, str]]:
-    """Further measures of a picture and its translation, and their weights' hashes."""
+    """Return further measures of an image and its translation, and the hashes of their weights."""
     measures: dict[str, PairMeasure] = {}
     extras = {}
     for name, path, load in (("lpips", task.lpips, load_lpips), ("dino_structure", task.dino, load_dino)):
@@ -238,7 +238,7 @@ def _progress(batches: Iterator[Any], total: int, what: str) -> Iterator[Any]:
 
 
 def _unique(names: list[str]) -> list[str]:
-    """Names with numbers behind those that come again."""
+    """Return the names, with a number behind those that occur more than once."""
     found: list[str] = []
     for name in names:
         number, candidate = 2, name

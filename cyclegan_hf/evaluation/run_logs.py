@@ -1,4 +1,4 @@
-"""What a training run has written of itself, read for its report."""
+"""Read the logs of a training run for its report."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RunLogs:
 
 
 def read_logs(model: Path | None) -> RunLogs:
-    """The logs around a pipeline's folder: in it, or above where it is a run's checkpoint, best or stage.
+    """Read the logs of a pipeline's folder: in it, or above it for a run's checkpoint, best or stage.
 
     Lines that a killed run left half-written are passed over.
     """
@@ -83,7 +83,7 @@ def read_logs(model: Path | None) -> RunLogs:
 
 
 def _one_after_the_other(runs: list[Path], name: str) -> list[dict[str, Any]]:
-    """The lines of the runs' logs, steps and epochs counted on from run to run."""
+    """Join the lines of the runs' logs, counting steps and epochs on from run to run."""
     found: list[dict[str, Any]] = []
     for run in runs:
         before = {unit: max((line.get(unit, 0) for line in found), default=0) for unit in ("step", "epoch")}
@@ -114,7 +114,7 @@ def _curves_of_epochs(epochs: list[dict[str, Any]]) -> list[Curve]:
 
 
 def _curves_of_steps(lines: list[dict[str, Any]]) -> list[Curve]:
-    """Of a run of one epoch: means of neighbouring steps."""
+    """Return the curves of a run of one epoch: means of neighbouring steps."""
     series: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         for name, value in line.items():

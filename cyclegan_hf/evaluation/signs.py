@@ -96,7 +96,7 @@ SIGNS = {
 
 
 def present(measures: dict[str, float], signs: dict[str, Sign]) -> dict[str, str]:
-    """What to say of a direction's measures, by sign; a sign whose measures are not all there is not shown."""
+    """Return the message of each warning sign that a direction's measures show; skip signs with missing measures."""
     return {
         name: sign.message.format(**measures)
         for name, sign in signs.items()

@@ -1,4 +1,4 @@
-"""What is evaluated: a pipeline, the discriminators that trained with it, and what is known of both."""
+"""The subject of an evaluation: a pipeline, its discriminators, and what is known of both."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def load_subject(
 
 
 def _selected_on(known: dict[str, Any]) -> dict[str, list[str]]:
-    """The images that chose a run's best weights, by its `metrics.json`; of an older one the hash of each set."""
+    """Return the images that chose a run's best weights from `metrics.json`; for older ones each set's hash."""
     if isinstance(found := known.get("selected_on"), dict):
         return {domain: list(found[domain]) for domain in ("a", "b") if domain in found}
     protocol = known.get("protocol", {})
@@ -132,7 +132,7 @@ def _selected_on(known: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _commit(folder: Path, subfolder: str | None) -> str:
-    """The commit of a folder in the Hub's cache."""
+    """Return the commit of a folder in the Hub's cache."""
     return folder.parents[len(PurePosixPath(subfolder).parts) - 1].name if subfolder else folder.name
 
 
@@ -155,7 +155,7 @@ def _fetch_state(repo_id: str, commit: str, subfolder: str | None, raw: bool) ->
 
 
 def _hub_records(repo_id: str, commit: str, subfolder: str | None) -> list[Path]:
-    """What a repository tells of its training, fetched; where it cannot be had, a warning says so."""
+    """Download what a repository tells about its training; warn if that fails."""
     from cyclegan_hf.hub.download import RepoFiles
     from cyclegan_hf.hub.errors import HubError
 
@@ -200,7 +200,7 @@ def _raw_hashes(pipeline: CycleGANPipeline, state: Path) -> dict[str, str]:
 def _judges(
     pipeline: CycleGANPipeline, state: Path, recipe: dict[str, Any], device: torch.device | str
 ) -> dict[str, tuple[Judge, str]]:
-    """A checkpoint's discriminators; where they cannot be had, a warning says so."""
+    """Load a checkpoint's discriminators; warn if that fails."""
     judges = {}
     losses = recipe.get("losses", {})
     for domain in ("a", "b"):

@@ -12,30 +12,30 @@ BEST_WORDS = {"lower": "lower is better", "higher": "higher is better", "neither
 
 
 def in_words(better: str) -> str:
-    """Which way is better, in words."""
+    """Say in words which direction is better."""
     return BEST_WORDS.get(better, f"best {better}")
 
 
 def names_there(*figures: dict[str, Any]) -> list[str]:
-    """The figures that any of these have, in the order of tables."""
+    """Return the metrics that any of these have, in table order."""
     return [name for name in FIGURES if any(name in one for one in figures)]
 
 
 def cell(name: str, row: dict[str, Any]) -> str:
-    """A row's figure for people; `row` has `figures` and `spread`."""
+    """Format a row's metric; `row` has `figures` and `spread`."""
     figures, spreads = row["figures"], row["spread"]
     spread = figures.get(SPREADS.get(name, ""), spreads.get(name))
     return as_text(name, figures.get(name), spread)
 
 
 def title(protocol: dict[str, Any], way: str) -> str:
-    """A direction by its domains' names."""
+    """Name a direction by its domains."""
     names = protocol.get("domains", {"a": "a", "b": "b"})
     return f"{names[way[0]]} → {names[way[2]]}"
 
 
 def report_markdown(document: dict[str, Any]) -> str:
-    """An evaluation as Markdown.
+    """Format an evaluation as Markdown.
 
     Args:
         document: As `metrics.json` holds it.
@@ -67,7 +67,7 @@ def report_markdown(document: dict[str, Any]) -> str:
 
 
 def words_below(document: dict[str, Any], way: str) -> str:
-    """What a table does not hold: what chance can explain, and SWD by level."""
+    """Say what a table doesn't hold: what chance can explain, and SWD by level."""
     words = []
     changes = [
         f"{FIGURES[name].label} {as_difference(name, entry['difference'], entry.get('interval'))}"
@@ -89,7 +89,7 @@ def words_below(document: dict[str, Any], way: str) -> str:
 
 
 def comparison_markdown(result: dict[str, Any]) -> str:
-    """A comparison as Markdown."""
+    """Format a comparison as Markdown."""
     protocol = result["protocol"]
     lines = ["# Comparison", ""]
     for note in result["notes"]:
@@ -119,7 +119,7 @@ def comparison_markdown(result: dict[str, Any]) -> str:
 
 
 def protocol_line(protocol: dict[str, Any]) -> str:
-    """The protocol in a sentence or two."""
+    """Summarise the protocol in a sentence or two."""
     counts = ", ".join(f"{domain.upper()} {entry['count']}" for domain, entry in protocol["pictures"].items())
     references = ", ".join(f"{domain.upper()} {entry['count']}" for domain, entry in protocol["reference"].items())
     sizes = sorted({f"{size[0]}×{size[1]}" for size in protocol["image_size"].values()})

@@ -23,7 +23,7 @@ MAX_MEAN_DIFFERENCE = 0.05  # in [-1, 1]: 6 of 255 levels, beyond which a pictur
 
 
 def calibration_files(folder: Path, domain: str, domain_names: Mapping[str, str]) -> list[Path]:
-    """The pictures that a generator is calibrated with: such as it will translate.
+    """Return the images to calibrate a generator with: such as it will translate.
 
     Args:
         folder: It holds `trainA` and `trainB`, or `A` and `B`, or the domains' names, or `testA` and `testB`; else all
@@ -48,7 +48,7 @@ def calibration_files(folder: Path, domain: str, domain_names: Mapping[str, str]
 
 
 def samples(files: list[Path], processor: ImageProcessor, size_multiple: int, min_size: int) -> Iterator[np.ndarray]:
-    """Pictures as a generator takes them, `(1, C, H, W)` float32 in model space."""
+    """Yield images as a generator takes them, `(1, C, H, W)` float32 in model space."""
     for file in files:
         image = open_image(file)
         image.thumbnail((MAX_SIDE, MAX_SIDE))

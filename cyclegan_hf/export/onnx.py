@@ -38,7 +38,7 @@ _MAX_INLINE = 4096  # bytes; constants of the graph itself, such as the widths o
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxReport:
-    """What became of one generator.
+    """Result of exporting one generator.
 
     Attributes:
         path: The graph.
@@ -68,7 +68,7 @@ class OnnxReport:
 
 
 def export_onnx(pipeline_folder: str | os.PathLike[str], *, embed_weights: bool = False) -> list[OnnxReport]:
-    """Writes `model.onnx` beside the weights of each generator of a saved pipeline.
+    """Write `model.onnx` beside the weights of each generator of a saved pipeline.
 
     Input `sample` of shape `(batch, in_channels, height, width)` and output `translation` are float32 in [-1, 1];
     batch, height and width are free within what the generator takes (its `size_multiple` and `min_size`). float16
@@ -130,7 +130,7 @@ def _export(generator: Any, folder: Path, embed_weights: bool) -> OnnxReport:
 
 
 def _shapes(generator: Any) -> list[tuple[int, int, int, int]]:
-    """Two shapes of input. In the first all axes differ and none is 1, lest tracing takes them for equal or fixed."""
+    """Return two input shapes. In the first, all axes differ and none is 1: tracing merges equal axes."""
     channels, multiple = generator.config["in_channels"], generator.size_multiple
 
     def fitted(side: int) -> int:
@@ -152,7 +152,7 @@ class _Translation(torch.nn.Module):
 
 
 def _traced(generator: Any, sample: torch.Tensor) -> Any:
-    """Traces a generator to an `onnx.ModelProto`, its weights inside."""
+    """Trace a generator to an `onnx.ModelProto` with its weights inside."""
     from onnxscript import optimizer
 
     with _quiet_exporter():
@@ -184,7 +184,7 @@ def _traced(generator: Any, sample: torch.Tensor) -> Any:
 
 
 def _refer(model: Any, weights: Path) -> int:
-    """Turns a graph's weights into references to the safetensors file that holds them, and returns their number."""
+    """Turn a graph's weights into references to the safetensors file that holds them; return their number."""
     import onnx
 
     data = weights.read_bytes()
@@ -235,7 +235,7 @@ def _refer(model: Any, weights: Path) -> int:
 def compare(
     run: Callable[[np.ndarray], np.ndarray], generator: Any, samples: Iterable[np.ndarray]
 ) -> tuple[float, float]:
-    """Largest and mean difference between a graph's output and a generator's, in [-1, 1].
+    """Return the largest and mean difference between a graph's output and a generator's, in [-1, 1].
 
     Args:
         run: The graph.
@@ -280,7 +280,7 @@ def _differences(generator: Any, path: Path, samples: list[torch.Tensor]) -> tup
 
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Keeps back the exporter's remarks about itself: deprecations, and that torchvision is not there."""
+    """Suppress the exporter's remarks about deprecations and missing torchvision."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)

@@ -32,7 +32,7 @@ def export_pipeline(
     revision: str | None = None,
     subfolder: str | None = None,
 ) -> list[OnnxReport]:
-    """Writes a pipeline whose generators have graphs, whole or not at all.
+    """Write a pipeline whose generators have graphs, whole or not at all.
 
     Args:
         model: A folder or a Hub id.
@@ -90,7 +90,7 @@ def export_pipeline(
 
 
 def _to_openvino(report: OnnxReport, pipeline: Any, files: list[Path] | None) -> OnnxReport:
-    """The same generator in OpenVINO's own files, in the place of the ONNX graph; in 8 bits, where files are given."""
+    """Replace the ONNX graph by OpenVINO's own files; in 8 bits if files are given."""
     try:
         import openvino
     except ImportError as error:

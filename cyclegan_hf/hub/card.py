@@ -29,7 +29,7 @@ _METRICS = re.compile(r"^## Metrics\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """What a pipeline's card is written from.
+    """The facts that a pipeline's card is written from.
 
     Attributes:
         domain_a, domain_b: The domains' names.
@@ -58,7 +58,7 @@ class CardFacts:
 
     @property
     def title(self) -> str:
-        """`summer ↔ winter`, or an arrow where there is one direction."""
+        """Return `summer ↔ winter`, or an arrow if there is one direction."""
         match list(self.directions):
             case ["a2b"]:
                 return f"{self.domain_a} → {self.domain_b}"
@@ -68,7 +68,7 @@ class CardFacts:
 
 
 def pipeline_card(facts: CardFacts) -> str:
-    """A pipeline's card. Its metadata are those of the Hub's documentation, "Model Cards"."""
+    """Return a pipeline's card. Its metadata follow the Hub's documentation, "Model Cards"."""
     a, b = facts.domain_a, facts.domain_b
     data = ModelCardData(
         license=facts.license,
@@ -110,7 +110,7 @@ result.save("translation.png")
 
 
 def bare_facts(domain_a: str, domain_b: str, generators: Mapping[str, Any]) -> CardFacts:
-    """What is known of a pipeline without its training.
+    """Return what is known of a pipeline without its training.
 
     Args:
         domain_a: Name of domain A.
@@ -123,7 +123,7 @@ def bare_facts(domain_a: str, domain_b: str, generators: Mapping[str, Any]) -> C
 
 
 def network_card(network: Any) -> str:
-    """The card of a single network.
+    """Return the card of a single network.
 
     Args:
         network: A diffusers model with a configuration.
@@ -146,7 +146,7 @@ network = {name}.from_pretrained("{PLACEHOLDER}")
 
 
 def architecture(network: Any) -> dict[str, str]:
-    """Rows of the table: a network's class, arguments and parameters."""
+    """Return table rows with a network's class, arguments and parameters."""
     arguments = ", ".join(f"{key}={value}" for key, value in network.config.items() if not key.startswith("_"))
     count = sum(parameter.numel() for parameter in network.parameters())
     return {"network": f"{type(network).__name__}({arguments})", "parameters": f"{count:,}"}
@@ -155,7 +155,7 @@ def architecture(network: Any) -> dict[str, str]:
 def eval_results(
     metrics: Mapping[str, Any], domain_a: str, domain_b: str, datasets: Sequence[str] = ()
 ) -> list[EvalResult]:
-    """The figures of a `metrics.json` for the card's `model-index`, each with its protocol.
+    """Return the metrics of a `metrics.json` for the card's `model-index`, each with its protocol.
 
     Args:
         metrics: What the file holds.
@@ -186,7 +186,7 @@ def eval_results(
 
 
 def metrics_section(metrics: Mapping[str, Any], domain_a: str, domain_b: str) -> str:
-    """The figures of a `metrics.json` as a table, each with its spread where it has one, with the protocol below."""
+    """Return the metrics of a `metrics.json` as a table with spreads, with the protocol below."""
     figures = {(direction, name): f"{value:.4g}" for direction, name, value in _figures(metrics)}
     for direction, name, value in _figures(dict(metrics.get("spread") or {})):
         if (direction, name) in figures:
@@ -214,7 +214,7 @@ def published_card(
     subfolder: str | None = None,
     license: str | None = None,
 ) -> str:
-    """A card as it is pushed: with the Hub id in its code, and with the figures and pictures that go with it.
+    """Return a card as it is pushed: with the Hub id in its code and the metrics and images that go with it.
 
     What its author wrote stays, but for a section "Metrics", which follows `metrics`. A card that nobody has touched
     is signed anew.
@@ -258,19 +258,19 @@ def published_card(
 
 
 def signed(text: str) -> str:
-    """A card with a comment by which [`is_untouched`] knows it."""
+    """Add the comment by which [`is_untouched`] recognises a card."""
     text = text.rstrip("\n") + "\n"
     return f"{text}\n<!-- cyclegan_hf wrote this card: {_digest(text)} -->\n"
 
 
 def is_untouched(text: str) -> bool:
-    """Whether a card is as this library wrote it, so that nobody's words are lost with it."""
+    """Return whether a card is as this library wrote it, so that replacing it loses nobody's edits."""
     found = _SIGNATURE.search(text)
     return found is not None and found[1] == _digest(text[: found.start()])
 
 
 def with_section(text: str, section: str) -> str:
-    """A card with a section at its end; one that nobody has touched counts as such again."""
+    """Add a section at the end of a card; an untouched card stays recognised as such."""
     longer = f"{_SIGNATURE.sub('', text).rstrip()}\n\n{section}"
     return signed(longer) if is_untouched(text) else longer
 
@@ -285,7 +285,7 @@ def _front_matter(data: ModelCardData) -> str:
 
 
 def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """Direction, name and value of every finite number."""
+    """Yield direction, name and value of every finite number."""
     return [
         (direction, name, value)
         for direction in ("a2b", "b2a")
@@ -295,7 +295,7 @@ def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, float]]:
 
 
 def _against_untouched(metrics: Mapping[str, Any], way: str) -> str:
-    """A direction's KID minus that of the untouched inputs, with the interval of the paired bootstrap."""
+    """Return a direction's KID minus that of the untouched inputs, with its paired bootstrap interval."""
     entry = dict(metrics.get("against_untouched") or {}).get(way, {}).get("kid", {})
     if not entry.get("interval"):
         return ""
@@ -304,13 +304,13 @@ def _against_untouched(metrics: Mapping[str, Any], way: str) -> str:
 
 
 def _arrow(name: str) -> str:
-    """Which way is better, where a name is a figure of this library that says so."""
+    """Return an arrow for the better direction if a name is one of this library's metrics."""
     figure = (FIGURES | FURTHER).get(name)
     return f" {ARROWS[figure.better]}" if figure and figure.better != "neither" else ""
 
 
 def _pictures(grids: Sequence[str]) -> str:
-    """The sample grids, each in a line of its own."""
+    """Return the sample grids, one per line."""
     caption = "Pictures, their translations, and the way back"
     return "".join(f"![{caption}]({name})\n\n" for name in grids)
 
@@ -322,7 +322,7 @@ def _table(rows: Mapping[str, str]) -> str:
 
 
 def _limits(facts: CardFacts) -> str:
-    """What to expect of any CycleGAN, and what this one's training saw."""
+    """Say what to expect of any CycleGAN, and what this one's training saw."""
     lines = [
         "## Limits",
         "",
@@ -345,7 +345,7 @@ def _limits(facts: CardFacts) -> str:
 
 
 def _before_first_section(body: str, addition: str) -> str:
-    """A text with something put in before its first section, or at its end."""
+    """Insert a text before the first section, or at the end."""
     if not addition:
         return body
     start = re.search(r"^## |^```", body, re.MULTILINE)
@@ -358,7 +358,7 @@ def _list(value: str | list[str] | None) -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    """A value of a protocol in words."""
+    """Format a value of a protocol in words."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(part)}" for key, part in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -120,7 +120,7 @@ def dataset_card(
     license: str,
     packed: Mapping[str, int],
 ) -> str:
-    """The data set's card.
+    """Return the dataset's card.
 
     Args:
         repo_id: Its id.
@@ -186,7 +186,7 @@ The files are as they were (`image.path` has their names); the licence ({license
 
 
 def _pictures(folder: Path) -> list[tuple[str, Path]]:
-    """The pictures of a folder and its sub-folders: names below the folder, and files.
+    """Return the images of a folder and its subfolders: names below the folder, and files.
 
     Raises:
         ValueError: There are none.
@@ -209,7 +209,7 @@ def _refuse_links(folder: Path, files: Sequence[tuple[str, Path]]) -> None:
 
 
 def _domain(folder: str | os.PathLike[str], letter: str) -> str:
-    """A domain's name after its folder's, which says something unless it is the customary `trainA`."""
+    """Return a domain's name from its folder's, unless that is the customary `trainA`."""
     name = Path(folder).resolve().name
     return letter if name.lower().startswith("train") else name
 
@@ -232,7 +232,7 @@ def _check(files: Sequence[Path]) -> None:
 
 
 def _shards(files: Sequence[tuple[str, Path]]) -> list[list[tuple[str, Path]]]:
-    """The files in portions of at most `SHARD_BYTES`, or one each."""
+    """Split the files into shards of at most `SHARD_BYTES`, or one file each."""
     shards: list[list[tuple[str, Path]]] = [[]]
     size = 0
     for name, path in files:
@@ -263,7 +263,7 @@ def _groups(files: Sequence[tuple[str, Path]]) -> Iterator[list[dict[str, Any]]]
 
 
 def _packed(files: Mapping[str, Path | bytes]) -> dict[str, int]:
-    """Bytes of each split's files."""
+    """Return the bytes of each split's files."""
     sizes: dict[str, int] = {}
     for path, file in files.items():
         name = path.partition("/")[0]

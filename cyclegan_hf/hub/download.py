@@ -53,7 +53,7 @@ class RepoFiles:
         self._hub: dict[str, Any] = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
 
     def get(self, name: str) -> Path:
-        """A file, downloaded where the cache lacks it.
+        """Return a file, downloading it if the cache lacks it.
 
         Args:
             name: Its path in the repository.
@@ -64,12 +64,12 @@ class RepoFiles:
         return ask_hub(lambda: self._get(name), self.repo_id, revision=self.asked)
 
     def is_known_to_lack(self, name: str) -> bool:
-        """Whether the cache remembers that the commit has no such file; asked after a first `get`."""
+        """Return whether the cache remembers that the commit has no such file; call it after a first `get`."""
         found = try_to_load_from_cache(self.repo_id, name, cache_dir=self._hub["cache_dir"], revision=self.commit)
         return not self._force and found is _CACHED_NO_EXIST
 
     def find(self, *patterns: str) -> dict[str, Path]:
-        """Files by patterns of their paths, such as `"*_net_G_A.pth"`; `*` does not go into sub-folders.
+        """Find files by patterns of their paths, such as `"*_net_G_A.pth"`; `*` doesn't match subfolders.
 
         Raises:
             HubError: As `get`; no matching file is no error.
@@ -123,7 +123,7 @@ class RepoFiles:
         return path
 
     def _is_damaged(self, name: str, path: Path) -> bool:
-        """Whether a file of the cache is not what the Hub has.
+        """Return whether a file of the cache differs from the Hub's.
 
         The cache names contents by the hashes that the Hub states and links to them. Where a system has no links, as
         Windows often has not, the cache does not know the hashes: the Hub is asked, and nothing is compared where it
@@ -142,7 +142,7 @@ class RepoFiles:
 
 
 def is_damaged(path: Path, stated: str) -> bool:
-    """Whether a file is not what the Hub has.
+    """Return whether a file differs from the Hub's.
 
     Args:
         path: The file.

@@ -125,7 +125,7 @@ def ask_hub(
 def hub_errors(
     repo_id: str, *, repo_type: RepoType = "model", revision: str | None = None, writing: bool = False
 ) -> Iterator[None]:
-    """Within this block, what the Hub's clients raise becomes a [`HubError`].
+    """Turn what the Hub's clients raise within this block into a [`HubError`].
 
     Args:
         repo_id: The repository that the block is about.
@@ -165,7 +165,7 @@ def no_folder_either(error: HubError, name: str) -> HubError:
 def data_refusal(
     error: BaseException, repo_id: str, *, token: str | None = None, variable: str | None = None
 ) -> str | None:
-    """What the Hub's refusal of a data set means, and what to do; `None` where `error` comes of something else.
+    """Explain the Hub's refusal of a dataset and what to do; `None` if `error` has another cause.
 
     `datasets` passes on some refusals as they are, and of others keeps only a sentence: then the Hub is asked again.
 
@@ -202,7 +202,7 @@ def data_refusal(
 
 
 def page(repo_id: str, repo_type: RepoType = "model") -> str:
-    """The repository's address."""
+    """Return the repository's address."""
     return f"{constants.ENDPOINT}/{'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
 
 
@@ -277,7 +277,7 @@ def _explained(
 
 
 def _path(error: EntryNotFoundError) -> str:
-    """The file of a request."""
+    """Return the file of a request."""
     url = str(error.response.url) if isinstance(error, HfHubHTTPError) else ""
     match = re.search(r"/(?:resolve|raw)/[^/]+/(.+?)(?:\?|$)", url)
     return match[1] if match else "of that name"

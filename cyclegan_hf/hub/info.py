@@ -1,4 +1,4 @@
-"""What a checkpoint is, from its small files: neither torch nor the weights are loaded."""
+"""Describe a checkpoint from its small files, without loading torch or the weights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def describe(
     subfolder: str | None = None,
     token: str | None = None,
 ) -> dict[str, Any]:
-    """What a saved pipeline is.
+    """Describe a saved pipeline.
 
     Args:
         model: A folder, a Hub id, or `None` for the bundled weights.
@@ -83,7 +83,7 @@ def describe(
 
 
 def in_words(facts: dict[str, Any]) -> str:
-    """`describe`'s facts as a few lines."""
+    """Format `describe`'s facts as a few lines."""
     a, b = facts["domains"]["a"], facts["domains"]["b"]
     commit = f" at {facts['commit'][:12]}" if facts["commit"] else ""
     lines = [f"{facts['model']}{commit}: {a} (a), {b} (b)"]
@@ -175,7 +175,7 @@ class _Repo:
 
 
 def _network(place: _Folder | _Repo, name: str) -> dict[str, Any]:
-    """A generator's class, arguments, parameters and precision."""
+    """Return a generator's class, arguments, parameters and precision."""
     config = read_json(place.path(f"{name}/config.json"))
     weights = f"{name}/diffusion_pytorch_model.safetensors"
     tensors = place.tensors(weights) if weights in place.names else {}
@@ -188,7 +188,7 @@ def _network(place: _Folder | _Repo, name: str) -> dict[str, Any]:
 
 
 def _recipe(path: Path) -> dict[str, Any]:
-    """The settings that tell most."""
+    """Return the settings that tell most."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:

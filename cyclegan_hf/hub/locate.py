@@ -1,4 +1,4 @@
-"""Where a saved pipeline is: bundled, in a folder, or on the Hub. Needs no torch."""
+"""Find a saved pipeline: bundled, in a folder, or on the Hub. Needs no torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def find_folder(
     graphs: bool = False,
     **hub: Any,
 ) -> Path:
-    """Finds a saved pipeline: bundled, in a folder, or on the Hub (of which only the pipeline's files are fetched).
+    """Find a saved pipeline: bundled, in a folder, or on the Hub (only the pipeline's files are downloaded).
 
     Args:
         model: a folder, a Hub id (`"user/name"`), or `None` for the bundled weights.
@@ -60,7 +60,7 @@ def find_folder(
 
 
 def is_hub_id(model: str | os.PathLike[str] | None) -> bool:
-    """Whether a model's name is an id on the Hub, and not a folder here.
+    """Return whether a model's name is an id on the Hub and not a local folder.
 
     Raises:
         ValueError: it is neither.
@@ -89,7 +89,7 @@ def _fetch(
     graphs: bool,
     files: RepoFiles,
 ) -> Path:
-    """A pipeline's folder in the cache, with the files that are needed to load it."""
+    """Return a pipeline's folder in the cache with the files needed to load it."""
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
     from cyclegan_hf.hub.errors import HubError, no_folder_either

@@ -92,7 +92,7 @@ def push_space(
 
 
 def space_card(template: str, repo_id: str, model: str, domains: tuple[str, str]) -> str:
-    """A Space's README: the template's front matter with another model, and a few lines of its own.
+    """Return a Space's README: the template's front matter with another model, and a few lines of its own.
 
     Args:
         template: The page's own README.
@@ -125,7 +125,7 @@ result = client.predict(photo=handle_file("photo.jpg"), direction="a2b", long_si
 
 
 def _domains(model: str, token: str | None) -> tuple[str, str]:
-    """The names of a model's domains, which shows too that the Hub has it.
+    """Return the names of a model's domains, which also shows that the Hub has it.
 
     Raises:
         ValueError: It has not, or it is no pipeline of this library.

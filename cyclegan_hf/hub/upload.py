@@ -23,7 +23,7 @@ _OF_ANY_REPO = re.compile(r"\.gitattributes|\.gitignore|README\.md|LICENSE(\.\w+
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What became of a push.
+    """Result of a push.
 
     Attributes:
         url: Where to look at it: the repository, its branch or the pull request.
@@ -43,7 +43,7 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where files go to.
+    """The repository, revision and folder that files are pushed to.
 
     Args:
         repo_id: `"user/name"`; a name alone is one of the token's user.

@@ -19,7 +19,7 @@ _WHEEL = "Wheel-Version: 1.0\nGenerator: cyclegan_hf\nRoot-Is-Purelib: true\nTag
 
 
 def space_folder() -> Path:
-    """The page's files: part of the installed package, or beside it in a clone.
+    """Return the page's files: part of the installed package, or beside it in a clone.
 
     Raises:
         ValueError: There are none.
@@ -33,7 +33,7 @@ def space_folder() -> Path:
 
 
 def package_files(folder: Path) -> dict[str, Path]:
-    """A folder's files by their paths in it, without hidden ones, compiled ones and a page's larger weights."""
+    """Return a folder's files by relative path, without hidden and compiled ones and a page's larger weights."""
     found = {}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
@@ -76,7 +76,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def _metadata() -> dict[str, str]:
-    """`METADATA`, `entry_points.txt` and the licence: a clone's own, which an installation may lag behind.
+    """Return `METADATA`, `entry_points.txt` and the licence: a clone's own, which an installation may lag behind.
 
     Raises:
         ValueError: There is neither a project file nor an installation.

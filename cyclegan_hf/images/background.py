@@ -36,7 +36,7 @@ _VERSIONS = {"grabcut": "grabcut-1", "rembg": "rembg-u2net-1"}  # part of the ca
 
 
 def remove_background(image: ImageSource, method: BackgroundMethod = "auto") -> Image.Image:
-    """Puts a picture's subject on white.
+    """Put the subject of an image on white.
 
     Args:
         image: what [`open_image`] takes.
@@ -61,7 +61,7 @@ def _on_white(image: ImageSource, method: Literal["rembg", "grabcut"], input_ran
 
 
 def resolve_method(method: BackgroundMethod) -> Literal["rembg", "grabcut"]:
-    """What `method` means on this machine.
+    """Return what `method` means on this machine.
 
     Raises:
         ValueError: it needs a package or weights that are not here.
@@ -86,7 +86,7 @@ def remove_backgrounds(
     cache_folder: Path | None = None,
     input_range: InputRange = None,
 ) -> list[Path]:
-    """Puts many pictures on white, once: the results are kept on disk, by content and method.
+    """Put many images on white once; results are cached on disk by content and method.
 
     Args:
         paths: the pictures.
@@ -135,7 +135,7 @@ def remove_backgrounds(
 
 
 def _rembg_weights() -> bool:
-    """Whether rembg could work without a download. Of its models U²-Net is taken (Apache-2.0): not all are free.
+    """Return whether rembg works without a download. Of its models U²-Net is used (Apache-2.0): not all are free.
 
     The file is looked for where rembg 2.0 does: to ask rembg would import it, which at first takes minutes (numba).
     """
@@ -165,7 +165,7 @@ def _rembg_alpha(picture: Image.Image) -> Image.Image:
 
 
 def _grabcut_alpha(picture: Image.Image) -> Image.Image:
-    """GrabCut at a small size, from a guess of where the subject is; its largest piece, without holes, softened."""
+    """Run GrabCut at a small size from a guess; return its largest piece without holes, softened."""
     import cv2
 
     scale = min(1.0, _WORK_SIZE / max(picture.size))
@@ -195,7 +195,7 @@ def _grabcut_alpha(picture: Image.Image) -> Image.Image:
 
 
 def _prior(height: int, width: int) -> np.ndarray:
-    """A guess for GrabCut: the upper half's border is background, the core is subject, the rest is to be found out.
+    """Guess for GrabCut: the border of the upper half is background, the core is subject, the rest is unknown.
 
     Probably subject are an ellipse and, below the middle, what is as wide as shoulders: an animal is seldom cut off
     above, and often below.

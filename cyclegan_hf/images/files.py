@@ -64,7 +64,7 @@ def plan_pictures(
     existing: ExistingPolicy = "refuse",
     processes: Processes | None = None,
 ) -> tuple[list[PictureFile], int]:
-    """Decides what will be read and written, before any work begins. No picture is opened.
+    """Decide what will be read and written before any work begins. No image is opened.
 
     Args:
         inputs: files, folders (with their sub-folders, which the output keeps) and patterns such as `"pics/*.png"`.
@@ -122,7 +122,7 @@ def plan_pictures(
 
 
 def encode_picture(image: Image.Image | np.ndarray, form: str) -> bytes:
-    """A picture's file, in memory.
+    """Encode an image file in memory.
 
     Args:
         image: the picture; or 16-bit values, uint16 of shape `(H, W, C)`, for PNG and TIFF.
@@ -145,7 +145,7 @@ def encode_picture(image: Image.Image | np.ndarray, form: str) -> bytes:
 
 
 def encode_16_bits(values: np.ndarray, form: str) -> bytes:
-    """A 16-bit picture's file, in memory; see [`encode_picture`]."""
+    """Encode a 16-bit image file in memory; see [`encode_picture`]."""
     from cyclegan_hf.images.depth import encode_png_16, encode_tiff_16
 
     encoders = {"PNG": encode_png_16, "TIFF": encode_tiff_16}
@@ -155,7 +155,7 @@ def encode_16_bits(values: np.ndarray, form: str) -> bytes:
 
 
 def save_picture(image: Image.Image | np.ndarray, path: Path) -> None:
-    """Writes a picture whole or not at all; folders are made as needed.
+    """Write an image whole or not at all; create folders as needed.
 
     Args:
         image: the picture, or its 16-bit values; see [`encode_picture`].
@@ -272,7 +272,7 @@ def _find(inputs: Sequence[str], output: Path, others: list[Path]) -> Iterator[t
 
 
 def _expand(name: str, output: Path, others: list[Path]) -> list[tuple[Path, Path]]:
-    """One argument to (picture, relative name) pairs."""
+    """Expand one argument to (image, relative name) pairs."""
     path = Path(name)
     if path.is_dir():
         return _below(path, path, output, others)
@@ -295,14 +295,14 @@ def _expand(name: str, output: Path, others: list[Path]) -> list[tuple[Path, Pat
 
 
 def _below(folder: Path, root: Path, output: Path, others: list[Path]) -> list[tuple[Path, Path]]:
-    """The pictures of a folder and its sub-folders, but for hidden ones and the output folder."""
+    """Return the images of a folder and its subfolders, without hidden ones and the output folder."""
     images, rest = split_by_extension(visible_files(folder, leave_out=output))
     others += rest
     return [(path, path.relative_to(root)) for path in images]
 
 
 def _targets(found: list[tuple[Path, Path]], output: str, output_format: OutputFormat) -> Iterator[tuple[Path, Path]]:
-    """Yields (source, output file)."""
+    """Yield (source, output file)."""
     folder = Path(output)
     suffix = folder.suffix.lower()
     if has_image_extension(folder) and not folder.is_dir() and not output.endswith(("/", os.sep)):

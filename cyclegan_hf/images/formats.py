@@ -1,4 +1,4 @@
-"""Which files count as images, and how one is opened: the only place that hands a file to Pillow."""
+"""The image formats, and the only place that hands a file to Pillow."""
 
 from __future__ import annotations
 

@@ -55,14 +55,14 @@ class OpenedImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width)."""
+        """Return (height, width)."""
         if isinstance(self.pixels, np.ndarray):
             return self.pixels.shape[0], self.pixels.shape[1]
         return self.pixels.height, self.pixels.width
 
 
 def open_image(source: ImageSource, *, input_range: InputRange = None) -> Image.Image:
-    """Opens a picture and brings it to 8-bit sRGB colour or 8-bit grey, upright and opaque.
+    """Open an image and convert it to 8-bit sRGB colour or 8-bit grey, upright and opaque.
 
     EXIF orientation is applied. An ICC profile is converted to sRGB (perceptual intent); one that cannot be used is
     ignored with a log line. Transparent pictures are composited on white. Palettes become RGB, CMYK becomes RGB, 1-bit
@@ -92,7 +92,7 @@ def open_image(source: ImageSource, *, input_range: InputRange = None) -> Image.
 def read_image(
     source: ImageSource, *, input_range: InputRange = None, keep_alpha: bool = False, keep_depth: bool = False
 ) -> OpenedImage:
-    """Opens a picture as [`open_image`] does, with its opacity and all of its bits where asked for.
+    """Open an image like [`open_image`], with its opacity and full bit depth if requested.
 
     Args:
         source: what [`open_image`] takes.
@@ -132,7 +132,7 @@ def read_image(
 
 
 def is_image_source(value: Any) -> TypeGuard[ImageSource]:
-    """Whether [`open_image`] takes this kind of value."""
+    """Return whether [`open_image`] takes this kind of value."""
     # A file is known by its `read`: temporary files and uploads share no base class.
     return isinstance(value, str | bytes | bytearray | os.PathLike | Image.Image) or callable(
         getattr(value, "read", None)
@@ -144,7 +144,7 @@ class _PictureError(ValueError):
 
 
 def _too_many_pixels(error: Exception) -> str:
-    """Pillow's refusal with the way on."""
+    """Return Pillow's refusal with a way out."""
     found = re.search(r"\((\d+) pixels\)", str(error))
     if found is None or Image.MAX_IMAGE_PIXELS is None:
         return f"refused as a possible decompression bomb ({one_line(error)})"
@@ -161,14 +161,14 @@ def _damaged(name: str, error: Exception) -> _PictureError:
 
 @dataclass(frozen=True)
 class _Reading:
-    """How pictures are read; see [`read_image`]."""
+    """Options for reading images; see [`read_image`]."""
 
     input_range: InputRange
     keep_alpha: bool
     keep_depth: bool
 
     def read(self, image: Image.Image, name: str, file: Path | IO[bytes] | None) -> OpenedImage:
-        """Decodes and converts one picture.
+        """Decode and convert one image.
 
         Args:
             image: the opened picture.
@@ -213,12 +213,12 @@ class _Reading:
         return OpenedImage(pixels=colour, alpha=alpha if self.keep_alpha else None)
 
     def _opacity(self, alpha: Image.Image) -> Image.Image:
-        """What covers white. Hidden colours, often black, would show in what a network makes of their neighbours."""
+        """Composite over white. Hidden colours, often black, would affect their neighbours in a network."""
         return alpha.point(lambda value: 255 if value else 0) if self.keep_alpha else alpha
 
 
 def _upright(image: Image.Image, name: str) -> Image.Image:
-    """Decodes a picture and applies its orientation; returns another picture than the given one."""
+    """Decode an image and apply its orientation; return another image than the given one."""
     try:
         image.load()
     except Exception as error:
@@ -231,7 +231,7 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
 
 
 def _low_bytes(file: Path | IO[bytes], name: str) -> Image.Image:
-    """The low bytes of a 16-bit colour picture, upright; Pillow drops them."""
+    """Return the low bytes of a 16-bit colour image, upright; Pillow drops them."""
     with open_header(file) as image:
         only_low_bytes(image)
         return _upright(image, name)
@@ -239,7 +239,7 @@ def _low_bytes(file: Path | IO[bytes], name: str) -> Image.Image:
 
 @contextlib.contextmanager
 def _refusals(name: str) -> Iterator[None]:
-    """Messages of this library's own, which name the picture already."""
+    """Pass on this library's own messages, which already name the image."""
     try:
         yield
     except ValueError as error:
@@ -247,7 +247,7 @@ def _refusals(name: str) -> Iterator[None]:
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Returns 8-bit colour (`L`, `RGB`, `CMYK`, `LAB`, …) and the alpha channel (`L`), or `None` where opaque."""
+    """Return 8-bit colour (`L`, `RGB`, `CMYK`, `LAB`, …) and the alpha channel (`L`), `None` if opaque."""
     match image.mode:
         case "1":
             return image.convert("L"), None
@@ -268,7 +268,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _is_srgb(profile: bytes) -> bool:
-    """Whether a profile is sRGB: the usual case, in which a transform would only add rounding."""
+    """Return whether a profile is sRGB, the usual case, in which a transform would only add rounding."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return ImageCms.getProfileDescription(source).startswith("sRGB")
@@ -277,7 +277,7 @@ def _is_srgb(profile: bytes) -> bool:
 
 
 def _to_srgb(image: Image.Image, profile: bytes, name: str) -> Image.Image:
-    """Converts by the embedded profile; grey stays grey. A profile that is broken or of another space is ignored."""
+    """Convert by the embedded profile; grey stays grey. Ignore a profile that is broken or of another space."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(
@@ -302,7 +302,7 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def iterate_images(images: Any) -> Iterator[Any]:
-    """Yields single pictures from one picture, a batch array or tensor, or an iterable of any of these."""
+    """Yield single images from one image, a batch array or tensor, or an iterable of any of these."""
     if isinstance(images, np.ndarray) or is_tensor(images):
         if images.ndim == 4:
             yield from images
@@ -318,7 +318,7 @@ def iterate_images(images: Any) -> Iterator[Any]:
 
 
 def picture_values(image: Any, input_range: InputRange = None) -> np.ndarray:
-    """One picture in any form to float32 channels `(C, H, W)` in [0, 1].
+    """Convert one image in any form to float32 channels `(C, H, W)` in [0, 1].
 
     Args:
         image: what [`open_image`] takes, a NumPy array of shape `(H, W)` or `(H, W, C)`, or a torch tensor of shape
@@ -339,13 +339,13 @@ def picture_values(image: Any, input_range: InputRange = None) -> np.ndarray:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether `value` is a torch tensor, without importing torch: who holds a tensor has imported it already."""
+    """Return whether `value` is a torch tensor without importing torch: who holds a tensor has imported it."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
 def decoded_values(image: Image.Image) -> np.ndarray:
-    """An `RGB` or `L` picture to float32 `(3 or 1, H, W)` in [0, 1]."""
+    """Convert an `RGB` or `L` image to float32 `(3 or 1, H, W)` in [0, 1]."""
     pixels = np.asarray(image)
     channels = (pixels if pixels.ndim == 3 else pixels[..., None]).transpose(2, 0, 1)
     values = np.ascontiguousarray(channels).astype(np.float32)
@@ -354,7 +354,7 @@ def decoded_values(image: Image.Image) -> np.ndarray:
 
 
 def _unit_values(values: np.ndarray, expected: str, input_range: InputRange) -> np.ndarray:
-    """Checks an array picture and brings it to float32 in [0, 1]."""
+    """Check an image array and convert it to float32 in [0, 1]."""
     if values.ndim != 3 or 0 in values.shape:
         raise ValueError(f"expected {expected}, got shape {values.shape}")
     if values.dtype == np.uint8:

@@ -29,7 +29,7 @@ _QUALITY = "18"  # of H.264: no visible loss
 
 @dataclass(frozen=True)
 class VideoProgress:
-    """How far a clip is.
+    """Progress of a clip.
 
     Attributes:
         done: Frames that are translated.
@@ -207,7 +207,7 @@ class _Writer:
 
 
 def _check(clip: Any, source: Any, max_seconds: float | None, max_frames: int | None) -> int:
-    """The number of frames that a clip should have.
+    """Return the number of frames that a clip should have.
 
     Raises:
         ValueError: It has no pictures, or too many of them.
@@ -227,7 +227,7 @@ def _check(clip: Any, source: Any, max_seconds: float | None, max_frames: int | 
 
 
 def _upright(frame: Any) -> Image.Image:
-    """A frame as RGB, turned as its clip says."""
+    """Return a frame as RGB, rotated as its clip says."""
     picture = frame.to_image()
     turns = {
         90: Image.Transpose.ROTATE_90,
@@ -239,7 +239,7 @@ def _upright(frame: Any) -> Image.Image:
 
 
 def _fitted(picture: Image.Image, long_side: int | None) -> Image.Image:
-    """Shrunk to a longest side, and to even sides, which H.264 wants."""
+    """Shrink to a longest side, and to even sides, which H.264 needs."""
     scale = min(1.0, (long_side or max(picture.size)) / max(picture.size))
     width, height = (max(2, round(side * scale / 2) * 2) for side in picture.size)
     return picture if (width, height) == picture.size else picture.resize((width, height), Image.Resampling.LANCZOS)

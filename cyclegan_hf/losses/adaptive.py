@@ -90,7 +90,7 @@ class DynamicWeightAverage:
         self._set_weights()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs to go on exactly, in the middle of an epoch too."""
+        """Return everything that `load_state_dict` needs to continue exactly, also inside an epoch."""
         return {
             "names": list(self.names),
             "history": [list(means) for means in self._history],

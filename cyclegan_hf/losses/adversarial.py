@@ -12,7 +12,7 @@ AdversarialLoss = Literal["lsgan", "vanilla", "wgan", "hinge"]
 def adversarial_loss(
     prediction: torch.Tensor, target_is_real: bool, kind: AdversarialLoss = "lsgan", for_generator: bool = False
 ) -> torch.Tensor:
-    """How far scores are from "real" or "fake".
+    """Return how far scores are from "real" or "fake".
 
     - `"lsgan"`: mean of `(prediction - target)²`, with the targets 1 and 0 (Mao et al. 2017, eq. 9 with a = 0,
       b = c = 1). It takes unbounded scores, probabilities (after a sigmoid) and scores in [-1, 1] (after a tanh, where

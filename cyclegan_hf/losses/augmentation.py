@@ -17,7 +17,7 @@ Policy = Literal["flip", "light", "color", "translation", "cutout"]
 def augment_for_discriminator(
     images: torch.Tensor, policies: Sequence[Policy], random: torch.Generator | None = None
 ) -> torch.Tensor:
-    """Change pictures at random before a discriminator sees them, each in its own way.
+    """Change images at random before a discriminator sees them, each in its own way.
 
     Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training". A discriminator that sees few
     pictures learns them by heart; augmented ones it cannot. Real pictures and translations must both go through this,

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 
 def color_consistency_loss(images: torch.Tensor, translations: torch.Tensor, cell_size: int = 12) -> torch.Tensor:
-    """L1 distance between the mean colours of pictures and of their translations, cell by cell.
+    """Return the L1 distance between the mean colours of images and their translations, cell by cell.
 
     The low-pass form (the idea of Ignatov et al. 2017, "DSLR-Quality Photos on Mobile Devices", section 3.1, with a
     box for their Gaussian). Why not a soft histogram: it forgets where a colour is, so that an animal may swap colours

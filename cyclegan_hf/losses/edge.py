@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 
 def edge_consistency_loss(images: torch.Tensor, translations: torch.Tensor) -> torch.Tensor:
-    """L1 distance between the Sobel gradients of pictures and of their translations, channel by channel.
+    """Return the L1 distance between the Sobel gradients of images and their translations, per channel.
 
     The gradients are differences per pixel, along columns and rows, with replicated borders. Direction and sign
     count: an edge that turns from dark-bright to bright-dark is not kept.

@@ -14,7 +14,7 @@ FeatureStatistic = Literal["elementwise", "mean"]
 def feature_matching_loss(
     on_fake: torch.Tensor, on_real: torch.Tensor, statistic: FeatureStatistic = "elementwise"
 ) -> torch.Tensor:
-    """L1 distance between features of translations and of real pictures of their domain, which are not their pairs.
+    """Return the L1 distance between features of translations and of unpaired real images of their domain.
 
     `"elementwise"` compares place by place (the course report `face2cartoon_attention`): with unpaired pictures it
     asks for what faces share, such as where they are, and also pulls towards a picture that has nothing to do with

@@ -14,7 +14,7 @@ def gradient_penalty(
     fake: torch.Tensor,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """How far the gradient of a discriminator's score is from length 1, between real and fake pictures.
+    """Return how far the gradient of a discriminator's score is from length 1, between real and fake images.
 
     Mean over the batch of `(‖∇score(x)‖₂ - 1)²` with `x = ε·real + (1 - ε)·fake` and one ε of U(0, 1) a picture
     (Gulrajani et al. 2017, eq. 3). Its gradient goes through the discriminator's gradient ("double backward"):

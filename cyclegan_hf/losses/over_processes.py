@@ -1,4 +1,4 @@
-"""What a loss takes over the whole batch of a step, where several processes have a part of it each."""
+"""Means over the whole batch of a step that several processes share."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from torch.autograd.function import once_differentiable
 
 
 def processes() -> tuple[int, int]:
-    """This process's rank, and how many train together; (0, 1) outside of distributed training."""
+    """Return rank and world size of this process; (0, 1) outside of distributed training."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 
 def mean_over_processes(value: torch.Tensor) -> torch.Tensor:
-    """The mean of a tensor over all processes, with gradients.
+    """Return the mean of a tensor over all processes, with gradients.
 
     Where every process has as many pictures, the mean of their means is the mean over the whole batch. Each process's
     loss depends on every process's part of it, so the gradient that comes back to a part is gathered too. Distributed

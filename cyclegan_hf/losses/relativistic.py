@@ -16,7 +16,7 @@ PATCH_SHARE = 0.7
 def relativistic_loss(
     on_real: torch.Tensor, on_fake: torch.Tensor, kind: AdversarialLoss = "lsgan", for_generator: bool = False
 ) -> torch.Tensor:
-    """Adversarial loss of scores less the mean score of the other side.
+    """Return the adversarial loss of scores minus the mean score of the other side.
 
     The discriminator wants `on_real - mean(on_fake)` to say "real" and `on_fake - mean(on_real)` to say "fake"; the
     generator wants the opposite of both (Jolicoeur-Martineau 2018, section 4, "Relativistic average GANs"). The means
@@ -45,7 +45,7 @@ def dual_head_relativistic_loss(
     for_generator: bool = False,
     patch_share: float = PATCH_SHARE,
 ) -> torch.Tensor:
-    """Relativistic least squares on patches and relativistic cross-entropy on whole pictures (the report's eq. 1.2).
+    """Return relativistic least squares on patches plus cross-entropy on whole images (the report's eq. 1.2).
 
     Args:
         on_real (pair of `torch.Tensor` of shapes `(batch_size, 1, patch_rows, patch_columns)` and `(batch_size, 1)`):
@@ -63,7 +63,7 @@ def dual_head_relativistic_loss(
 
 
 def dual_head_score(patch: torch.Tensor, whole: torch.Tensor, patch_share: float = PATCH_SHARE) -> torch.Tensor:
-    """One score a picture from both heads, for `gradient_penalty`.
+    """Return one score per image from both heads, for `gradient_penalty`.
 
     Args:
         patch (`torch.Tensor` of shape `(batch_size, 1, patch_rows, patch_columns)`): Patch scores.

@@ -4,7 +4,7 @@ import torch
 
 
 def total_variation_loss(images: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of neighbours along rows plus that along columns.
+    """Return the mean absolute difference of neighbours along rows plus that along columns.
 
     The anisotropic form of Rudin, Osher & Fatemi 1992, "Nonlinear total variation based noise removal algorithms". It
     works against noise and regular pixel patterns; too much of it blurs.

@@ -11,20 +11,20 @@ NOISE = 2 / 255
 
 
 def luma(images: torch.Tensor) -> torch.Tensor:
-    """Brightness of pictures: `(B, C, H, W)` to `(B, 1, H, W)`, by ITU-R BT.601 where there are three channels."""
+    """Return the luma of images: `(B, C, H, W)` to `(B, 1, H, W)`, by ITU-R BT.601 for three channels."""
     if images.shape[1] == 1:
         return images
     return (images * torch.tensor(LUMA_WEIGHTS).to(images)[:, None, None]).sum(1, keepdim=True)
 
 
 def change(images: torch.Tensor, translations: torch.Tensor) -> float:
-    """Mean absolute difference of a picture and its translation, in [0, 1]; of the luma where channels differ."""
+    """Return the mean absolute difference of an image and its translation; of the luma if channels differ."""
     images, translations = alike(images, translations)
     return (images - translations).abs().mean().item()
 
 
 def luma_agreement(images: torch.Tensor, translations: torch.Tensor) -> tuple[float, float]:
-    """How far light stays light and dark dark.
+    """Measure whether light stays light and dark stays dark.
 
     Args:
         images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures in [0, 1].
@@ -48,7 +48,7 @@ def luma_agreement(images: torch.Tensor, translations: torch.Tensor) -> tuple[fl
 def noise_gain(
     images: torch.Tensor, cycles: torch.Tensor, disturbed: torch.Tensor, noise: torch.Tensor
 ) -> tuple[float, float]:
-    """How much worse a cycle gets when its translation is disturbed (Chu et al. 2017, section 4: hidden signals).
+    """Measure how much noise in the translation worsens the cycle (Chu et al. 2017, section 4: hidden signals).
 
     Args:
         images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures in [0, 1].
@@ -64,7 +64,7 @@ def noise_gain(
 
 
 def regular_pattern(images: torch.Tensor, translations: torch.Tensor) -> tuple[float, float]:
-    """The strongest pattern of period 2 or 4 pixels in what a translation adds (Odena et al. 2016: checkerboards).
+    """Find the strongest added pattern of period 2 or 4 pixels (Odena et al. 2016: checkerboards).
 
     Args:
         images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures in [0, 1], at least 24×24.
@@ -99,7 +99,7 @@ def regular_pattern(images: torch.Tensor, translations: torch.Tensor) -> tuple[f
 
 
 def alike(images: torch.Tensor, translations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both in the pictures' size, and in grey where only one has colours."""
+    """Bring both to the images' size, and to grey if only one has colours."""
     images, translations = same_channels(images, translations)
     if images.shape[-2:] != translations.shape[-2:]:
         translations = F.interpolate(translations, images.shape[-2:], mode="bilinear", antialias=True)
@@ -107,12 +107,12 @@ def alike(images: torch.Tensor, translations: torch.Tensor) -> tuple[torch.Tenso
 
 
 def same_channels(images: torch.Tensor, translations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both in grey where only one has colours; their sizes stay."""
+    """Bring both to grey if only one has colours; their sizes stay."""
     if images.shape[1] != translations.shape[1]:
         return luma(images), luma(translations)
     return images, translations
 
 
 def _correlation(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-    """Pearson's, row by row."""
+    """Return Pearson's correlation, row by row."""
     return F.cosine_similarity(ours - ours.mean(1, keepdim=True), theirs - theirs.mean(1, keepdim=True), dim=1)

@@ -4,7 +4,7 @@ import torch
 
 
 def mean_lab(images: torch.Tensor) -> torch.Tensor:
-    """The mean colour of pictures in Lab, by kornia.
+    """Return the mean colour of images in Lab, with kornia.
 
     Args:
         images (`torch.Tensor` of shape `(batch_size, 3 or 1, height, width)`): sRGB or grey pictures in [0, 1].
@@ -19,7 +19,7 @@ def mean_lab(images: torch.Tensor) -> torch.Tensor:
 
 
 def color_difference(colors: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """ΔE*ab (CIE 1976) of Lab colours; about 2.3 is just noticeable.
+    """Return ΔE*ab (CIE 1976) of Lab colours; about 2.3 is just noticeable.
 
     Args:
         colors (`torch.Tensor` of shape `(..., 3)`): Lab colours.

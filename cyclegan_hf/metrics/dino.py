@@ -54,12 +54,12 @@ class DinoStructure:
         return (self._self_similarity(images) - self._self_similarity(others)).square().mean((1, 2))
 
     def _self_similarity(self, images: torch.Tensor) -> torch.Tensor:
-        """Cosines of all keys with all, `(B, patches + 1, patches + 1)`."""
+        """Return the cosine similarity of all keys, `(B, patches + 1, patches + 1)`."""
         keys = F.normalize(self._keys(images), dim=-1)
         return keys @ keys.mT
 
     def _keys(self, images: torch.Tensor) -> torch.Tensor:
-        """The last layer's keys, `(B, patches + 1, width)`."""
+        """Return the last layer's keys, `(B, patches + 1, width)`."""
         w = self.weights
         x = F.interpolate(images.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
         x = (x - _MEAN.to(x)[:, None, None]) / _STD.to(x)[:, None, None]
@@ -91,7 +91,7 @@ class DinoStructure:
 
 
 def load_dino(path: str | Path) -> DinoStructure:
-    """The distance with weights from a file; see `DinoStructure`.
+    """Load the DINO distance with weights from a file; see `DinoStructure`.
 
     Raises:
         ValueError: If the file cannot be read, or is of another network.

@@ -1,10 +1,10 @@
-"""How often a discriminator is right."""
+"""Accuracy of a discriminator."""
 
 import torch
 
 
 def score_accuracy(on_real: torch.Tensor, on_fake: torch.Tensor, adversarial: str) -> torch.Tensor:
-    """The share of pictures, real and fake in equal parts, that are told right; 0.5 is guessing, where a game ends.
+    """Return the accuracy on real and fake images in equal parts; 0.5 is guessing.
 
     A picture is taken for real where its score is above the threshold: half-way between the targets of least squares
     (the course report `human2anime`'s 0.5 of a probability), 0 of a logit, and the mean of all scores where only their

@@ -1,4 +1,4 @@
-"""Whether translations differ among themselves as pictures do, or a generator has collapsed to a few of them."""
+"""Diversity of translations, to detect mode collapse."""
 
 import torch
 from torch.nn import functional as F
@@ -9,7 +9,7 @@ SIDE = 16
 
 
 def reduced(images: torch.Tensor) -> torch.Tensor:
-    """Pictures as vectors of their `SIDE` × `SIDE` means.
+    """Return images as vectors of their `SIDE` × `SIDE` means.
 
     Args:
         images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures of any range and size.
@@ -21,7 +21,7 @@ def reduced(images: torch.Tensor) -> torch.Tensor:
 
 
 def mean_pair_distance(vectors: torch.Tensor, counts: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean distance of two different pictures of a set: higher is more diverse, 0 is a single picture again and again.
+    """Return the mean distance of two different images of a set: higher is more diverse, 0 is one repeated image.
 
     Args:
         vectors (`torch.Tensor` of shape `(n, dimensions)`): The set, at least 2 pictures.

@@ -1,4 +1,4 @@
-"""Which of two domains an image is taken for, by a linear probe on a feature network's features of real images."""
+"""A linear probe on features that classifies images by domain."""
 
 from __future__ import annotations
 

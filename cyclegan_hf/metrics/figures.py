@@ -212,7 +212,7 @@ SPREADS = {"kid": "kid_std", "inception_score": "inception_score_std"}
 
 
 def as_text(name: str, value: float | None, spread: float | None = None) -> str:
-    """A figure for people, with its spread where there is one."""
+    """Format a metric for people, with its spread if there is one."""
     if value is None:
         return "–"
     digits, scale = FIGURES[name].digits, FIGURES[name].scale
@@ -229,7 +229,7 @@ def as_difference(name: str, value: float, interval: Sequence[float] | None = No
 
 
 def is_better(name: str, one: float, other: float) -> bool:
-    """Whether one value is better than another.
+    """Return whether one value is better than another.
 
     Raises:
         ValueError: If the figure does not say how good something is.

@@ -4,7 +4,7 @@ import math
 
 
 def gms(fid: float, inception_score: float) -> float:
-    """`sqrt(FID / IS)`, the geometric mean of FID and 1 / IS; lower is better.
+    """Return `sqrt(FID / IS)`, the geometric mean of FID and 1 / IS; lower is better.
 
     The report names this score without defining it; its figures agree with this formula to 2e-5.
 

@@ -20,7 +20,7 @@ _REMEMBERED = 2048  # real images: 9 kB each, and 31 to 61 kB for the map
 
 
 class Described(NamedTuple):
-    """What the network gives for images.
+    """Features, logits and maps that the network gives for images.
 
     Attributes:
         features (`torch.Tensor` of shape `(batch_size, 1280)`): Averaged over the image, at least 0.

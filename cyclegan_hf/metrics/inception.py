@@ -40,7 +40,7 @@ def load_feature_network(path: str | Path) -> FeatureNetwork:
 
 
 def inception_with(weights: dict[str, torch.Tensor], name: str = "the weights") -> InceptionV3:
-    """FID's Inception with published weights, its batch norms multiplied into their convolutions.
+    """Build FID's Inception with published weights, folding its batch norms into the convolutions.
 
     Args:
         weights: Tensors under the published names.
@@ -65,7 +65,7 @@ def inception_with(weights: dict[str, torch.Tensor], name: str = "the weights") 
 
 @torch.no_grad()
 def inception_features(batches: Iterable[torch.Tensor], network: FeatureNetwork) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features and logits of pictures.
+    """Compute features and logits of images.
 
     Args:
         batches: Batches of shape `(batch_size, channels, height, width)` in [0, 1]; grey ones are repeated to colour.
@@ -80,7 +80,7 @@ def inception_features(batches: Iterable[torch.Tensor], network: FeatureNetwork)
 
 
 def fid(features: torch.Tensor, target: torch.Tensor) -> float:
-    """Fréchet distance of two sets of features in double precision; lower is better. Of Inception's, it is FID.
+    """Return the Fréchet distance of two sets of features in double precision; lower is better. Inception's is FID.
 
     By torchmetrics, or of fewer images than features by the smaller matrix of `resampled_fid`: the same in a
     hundredth of the time.
@@ -107,7 +107,7 @@ def fid(features: torch.Tensor, target: torch.Tensor) -> float:
 def kid(
     features: torch.Tensor, target: torch.Tensor, subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Kernel Inception distance of two sets of features, by torchmetrics; lower is better.
+    """Return the kernel Inception distance of two sets of features, with torchmetrics; lower is better.
 
     The unbiased squared maximum mean discrepancy with the kernel `(x · y / n + 1)³`: unlike FID, its expectation does
     not depend on how many pictures there are. It may fall below 0.
@@ -144,18 +144,18 @@ def kid(
 
 
 def kid_subset_size(n: int, m: int) -> int:
-    """How many pictures a subset has: the paper's 1000, of smaller sets half, so that subsets differ."""
+    """Return the size of a subset: the paper's 1000, half of smaller sets, so that subsets differ."""
     fewest = min(n, m)
     return 1000 if fewest >= 1000 else max(2, fewest // 2)
 
 
 def inception_score_splits(n: int, splits: int = 10) -> int:
-    """In how many parts the Inception score takes `n` pictures: `splits`, or fewer, so that a part has two."""
+    """Return the number of parts for the Inception score of `n` images: `splits`, or fewer, so that a part has two."""
     return max(1, min(splits, n // 2))
 
 
 def inception_score(logits: torch.Tensor, splits: int = 10, seed: int = 0) -> tuple[float, float]:
-    """Inception score: mean and standard deviation over `splits` parts of the shuffled pictures; higher is better.
+    """Return mean and standard deviation of the Inception score over `splits` shuffled parts; higher is better.
 
     Args:
         logits (`torch.Tensor` of shape `(n, classes)`): The network's logits for each picture.

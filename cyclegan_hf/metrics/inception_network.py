@@ -27,7 +27,7 @@ class Unit(nn.Module):
         self.bn: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Of shape `(B, inputs, H, W)` to `(B, outputs, H', W')`."""
+        """Map `(B, inputs, H, W)` to `(B, outputs, H', W')`."""
         return F.relu(self.bn(self.conv(x)))
 
     def fold(self) -> None:
@@ -122,7 +122,7 @@ class Block(nn.Module):
             self.outputs += channels
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Of shape `(B, inputs, H, W)` to `(B, outputs, H', W')`."""
+        """Map `(B, inputs, H, W)` to `(B, outputs, H', W')`."""
         results = []
         for name, row in self.branches:
             result = self._pooled(x) if name == "branch_pool" else x
@@ -183,7 +183,7 @@ class InceptionV3(nn.Module):
 
 
 def resize_like_tensorflow(images: torch.Tensor, side: int) -> torch.Tensor:
-    """Bilinear resize of TensorFlow 1: pixel n of the result lies at n · old / new, corners at corners only at 0.
+    """Resize like TensorFlow 1's bilinear: pixel n of the result lies at n · old / new; corners align at 0 only.
 
     Args:
         images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures of any range.
@@ -194,7 +194,7 @@ def resize_like_tensorflow(images: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _interpolation(length: int, side: int) -> torch.Tensor:
-    """The weights of `length` pixels in each of `side`, `(side, length)`."""
+    """Return the weights of `length` pixels in each of `side`, `(side, length)`."""
     places = torch.arange(side, dtype=torch.float64) * length / side
     low = places.floor().long()
     high = (low + 1).clamp(max=length - 1)

@@ -4,7 +4,7 @@ import torch
 
 
 def resampled_fid(features: torch.Tensor, target: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """FID of resamples to a target that stays as it is.
+    """Return the FID of resamples to a fixed target.
 
     With covariances `A Aᵀ` and `B Bᵀ` of few pictures, the trace of the root of their product is the sum of the
     singular values of `Aᵀ B`, which has a row and a column a picture instead of one a feature.
@@ -38,7 +38,7 @@ def resampled_fid(features: torch.Tensor, target: torch.Tensor, counts: torch.Te
 
 
 def resampled_kid(features: torch.Tensor, target: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """KID of resamples, each as a whole, to a target that stays as it is. Copies of one picture are no pair.
+    """Return the KID of whole resamples to a fixed target. Copies of one image don't count as a pair.
 
     Args:
         features (`torch.Tensor` of shape `(n, features)`): The set that is resampled.
@@ -58,7 +58,7 @@ def resampled_kid(features: torch.Tensor, target: torch.Tensor, counts: torch.Te
 
 
 def resampled_inception_score(logits: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Inception score of resamples, each in one part.
+    """Return the Inception score of resamples, each in one part.
 
     Args:
         logits (`torch.Tensor` of shape `(n, classes)`): The network's logits for each picture.

@@ -63,7 +63,7 @@ class Lpips:
         return total
 
     def _features(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """After each of the five ReLUs."""
+        """Return the features after each of the five ReLUs."""
         x = (2 * images.float() - 1 - _SHIFT.to(images)[:, None, None]) / _SCALE.to(images)[:, None, None]
         found = []
         for weight, bias, stride, padding, pooled in self.convolutions:
@@ -74,7 +74,7 @@ class Lpips:
 
 
 def load_lpips(alexnet: str | Path, linear: str | Path | None = None) -> Lpips:
-    """LPIPS with weights from files; see `Lpips`.
+    """Load LPIPS with weights from files; see `Lpips`.
 
     Raises:
         ValueError: If a file cannot be read, or is of another network.

@@ -1,4 +1,4 @@
-"""How exactly a picture comes back: pixel errors."""
+"""Pixel errors of reconstructions."""
 
 import torch
 
@@ -8,7 +8,7 @@ MOST_DECIBELS = 100.0
 
 
 def l1_distance(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of pictures, picture by picture; lower is better.
+    """Return the mean absolute difference per image; lower is better.
 
     Args:
         images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures in [0, 1].
@@ -24,7 +24,7 @@ def l1_distance(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def psnr(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Peak signal-to-noise ratio in decibels, picture by picture; higher is better, `MOST_DECIBELS` is the end.
+    """Return the peak signal-to-noise ratio per image in dB, at most `MOST_DECIBELS`; higher is better.
 
     Args:
         images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures in [0, 1].

@@ -5,7 +5,7 @@ import torch
 
 
 def bootstrap_counts(num_pictures: int, resamples: int, seed: int = 0) -> torch.Tensor:
-    """How often each picture is in each resample, drawn with replacement.
+    """Count how often each image is in each resample, drawn with replacement.
 
     The same arguments give the same counts: figures of two models on the same pictures are then paired.
 
@@ -23,7 +23,7 @@ def bootstrap_counts(num_pictures: int, resamples: int, seed: int = 0) -> torch.
 
 
 def resampled_means(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Means of resampled values.
+    """Return the means of resampled values.
 
     Args:
         values (`torch.Tensor` of shape `(n,)`): One a picture; NaN where a picture has none.
@@ -50,7 +50,7 @@ def central_interval(samples: torch.Tensor, share: float = 0.95) -> tuple[float,
 
 
 def two_sided_p(differences: torch.Tensor) -> float:
-    """How seldom resamples turn a difference round: the two-sided p-value of a paired bootstrap.
+    """Return the two-sided p-value of a paired bootstrap: how rarely resamples reverse a difference.
 
     Args:
         differences (`torch.Tensor` of shape `(resamples,)`): Of a figure of two models in each resample.

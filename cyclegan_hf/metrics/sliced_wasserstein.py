@@ -13,7 +13,7 @@ _DIRECTIONS_AT_ONCE = 32  # 1,000 pictures of 128 patches: 16 MB a set
 
 
 def laplacian_pyramid(images: torch.Tensor, num_levels: int) -> list[torch.Tensor]:
-    """Band-pass levels of pictures, fine to coarse; the last is the low-pass rest.
+    """Split images into band-pass levels, fine to coarse; the last is the low-pass rest.
 
     Args:
         images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures of any range.
@@ -39,7 +39,7 @@ def patch_descriptors(
     seed: int = 0,
     first: int = 0,
 ) -> list[torch.Tensor]:
-    """Random patches of each pyramid level of each picture.
+    """Draw random patches of each pyramid level of each image.
 
     Args:
         images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures in [0, 1].
@@ -77,7 +77,7 @@ def patch_descriptors(
 def sliced_wasserstein(
     descriptors: torch.Tensor, target: torch.Tensor, num_projections: int = 512, seed: int = 0
 ) -> float:
-    """Sliced Wasserstein-1 distance of two sets of patches; lower is better.
+    """Return the sliced Wasserstein-1 distance of two sets of patches; lower is better.
 
     Channels are first normalised with the target's mean and standard deviation. Sets of different sizes are compared
     at the quantiles of the smaller one.
@@ -104,7 +104,7 @@ def sliced_wasserstein(
 def resampled_sliced_wasserstein(
     descriptors: torch.Tensor, target: torch.Tensor, counts: torch.Tensor, num_projections: int = 32, seed: int = 0
 ) -> torch.Tensor:
-    """The distance of resampled sets of pictures, for its spread: in fewer directions, and on a grid.
+    """Return the distance of resampled sets of images, for its spread: fewer directions, on a grid.
 
     The distance is also the area between both distribution functions, and a resample's function is the weighted mean
     of its pictures': one product of matrices serves all resamples.
@@ -136,7 +136,7 @@ def resampled_sliced_wasserstein(
 def sliced_wasserstein_pyramid(
     images: Iterable[torch.Tensor], targets: Iterable[torch.Tensor], num_levels: int = 3, seed: int = 0
 ) -> list[float]:
-    """The distance at each pyramid level, fine to coarse, between two sets of pictures.
+    """Return the distance at each pyramid level, fine to coarse, between two sets of images.
 
     Args:
         images: Batches of shape `(batch_size, channels, height, width)` in [0, 1].
@@ -152,7 +152,7 @@ def sliced_wasserstein_pyramid(
 
 
 def _blurred_half(images: torch.Tensor) -> torch.Tensor:
-    """Every other pixel of the blurred pictures, beginning with the first."""
+    """Return every other pixel of the blurred images, starting with the first."""
     channels = images.shape[1]
     kernel = (_BINOMIAL[:, None] * _BINOMIAL).to(images).expand(channels, 1, 5, 5)
     return F.conv2d(F.pad(images, (2, 2, 2, 2), mode="reflect"), kernel, stride=2, groups=channels)
@@ -167,38 +167,38 @@ def _of_all_batches(batches: Iterable[torch.Tensor], num_levels: int, seed: int)
 
 
 def _shares(seed: int, number: int, num_levels: int, num_patches: int) -> torch.Tensor:
-    """Uniform numbers in [0, 1) of one picture; those of the first patches stay where more are asked for."""
+    """Draw uniform numbers in [0, 1) for one image; the first patches keep theirs if more are drawn."""
     random = torch.Generator().manual_seed(seed * 1_000_003 + number)
     return torch.rand(num_patches, num_levels, 2, generator=random, dtype=torch.float64).permute(1, 2, 0)
 
 
 def _directions(dimensions: int, count: int, seed: int) -> torch.Tensor:
-    """Random unit vectors, `(count, dimensions)`."""
+    """Draw random unit vectors, `(count, dimensions)`."""
     directions = torch.randn(dimensions, count, generator=torch.Generator().manual_seed(seed))
     return (directions / directions.norm(dim=0)).T
 
 
 def _normalized(patches: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Patches as vectors, their channels by the target's mean and deviation."""
+    """Return patches as vectors, channels normalised by the target's mean and standard deviation."""
     mean, std = target.mean((0, 2, 3), keepdim=True), target.std((0, 2, 3), keepdim=True)
     return ((patches - mean) / std).flatten(1)
 
 
 def _grid(values: torch.Tensor) -> torch.Tensor:
-    """Points on a line to compare distributions of `values` at: dense where they are, and evenly over the rest."""
+    """Return points to compare distributions of `values` at: dense where they are, evenly over the rest."""
     ordered = torch.from_numpy(np.sort(values.numpy()))
     return torch.cat([_quantiles(ordered[None], 192)[0], torch.linspace(ordered[0], ordered[-1], 64)]).sort().values
 
 
 def _shares_below(values: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-    """Distribution functions of the rows of `(n, values)` at the points of a grid, `(n, points)`."""
+    """Evaluate the distribution functions of the rows of `(n, values)` on a grid, `(n, points)`."""
     cells = torch.bucketize(values, grid) + torch.arange(len(values))[:, None] * (len(grid) + 1)
     found = torch.bincount(cells.flatten(), minlength=len(values) * (len(grid) + 1)).unflatten(0, (len(values), -1))
     return (found.cumsum(1)[:, :-1] / values.shape[1]).float()
 
 
 def _quantiles(ordered: torch.Tensor, count: int) -> torch.Tensor:
-    """`count` evenly spaced quantiles of each row of a sorted `(rows, n)` tensor, interpolated."""
+    """Interpolate `count` evenly spaced quantiles of each row of a sorted `(rows, n)` tensor."""
     length = ordered.shape[1]
     if count == length:
         return ordered

@@ -1,4 +1,4 @@
-"""How much of a picture's structure its translation keeps."""
+"""Structure that a translation keeps."""
 
 import torch
 from torch.nn import functional as F
@@ -13,7 +13,7 @@ _SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
 
 
 def edge_agreement(images: torch.Tensor, translations: torch.Tensor) -> torch.Tensor:
-    """Correlation of the edges of pictures and of their translations; 1 is best, higher is better.
+    """Return the correlation of the edges of images and their translations; 1 is best.
 
     Pearson's correlation, picture by picture, of the greyscale Sobel magnitudes averaged over 4×4 pixels.
 
@@ -39,7 +39,7 @@ def edge_agreement(images: torch.Tensor, translations: torch.Tensor) -> torch.Te
 
 
 def structural_similarity(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """SSIM (Wang et al. 2004), by kornia; 1 is equal, higher is better.
+    """Return SSIM (Wang et al. 2004), with kornia; 1 is equal, higher is better.
 
     Args:
         images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): Pictures in [0, 1].

@@ -88,13 +88,13 @@ def _within(lab: torch.Tensor, band: tuple[float, float]) -> torch.Tensor:
 
 
 def _colorless_share(lab: torch.Tensor, band: tuple[float, float]) -> float:
-    """Of the pixels of a lightness."""
+    """Return the share of colourless pixels among those of a lightness."""
     there = _within(lab, band)
     return (there & (_chroma(lab) < COLORLESS)).sum().item() / max(1, int(there.sum().item()))
 
 
 def _halos(lab: torch.Tensor) -> float | None:
-    """Mean colour difference to the surroundings, along strong edges; `None` where there are hardly any."""
+    """Return the mean colour difference to the surroundings along strong edges; `None` if there are hardly any."""
     if min(lab.shape[-2:]) <= _SURROUNDINGS:
         return None
     edges = (sobel_magnitude(lab[:, :1] / 100) > _STRONG_EDGE).float()

@@ -13,7 +13,7 @@ from cyclegan_hf.saved_format import GENERATORS
 
 
 def read_weights(path: str | Path, expected: str) -> dict[str, torch.Tensor]:
-    """Tensors by name, from a file that torch saved.
+    """Read tensors by name from a file that torch saved.
 
     Args:
         path: The file.
@@ -34,12 +34,12 @@ def read_weights(path: str | Path, expected: str) -> dict[str, torch.Tensor]:
 
 
 def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weight_hashes(folder: str | Path) -> dict[str, str]:
-    """The beginnings of the SHA-256 of a saved pipeline's generators, by their names; of those that there are."""
+    """Return the first characters of the SHA-256 of each generator of a saved pipeline that exists."""
     files = {name: Path(folder, name, "diffusion_pytorch_model.safetensors") for name in GENERATORS}
     return {name: file_hash(file)[:16] for name, file in files.items() if file.is_file()}

@@ -28,7 +28,7 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Linear(_reduced(channels, reduction), channels, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features `(B, C, H, W)` to weights `(B, C, 1, 1)` in (0, 1)."""
+        """Map features `(B, C, H, W)` to weights in (0, 1)."""
         weights = torch.sigmoid(self.fc2(F.relu(self.fc1(x.mean(dim=(2, 3))))))  # (B, C)
         return weights[:, :, None, None]
 
@@ -52,7 +52,7 @@ class ChannelAttention(nn.Module):
         self.fc2 = nn.Linear(_reduced(channels, reduction), channels, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features `(B, C, H, W)` to weights `(B, C, 1, 1)` in (0, 1)."""
+        """Map features `(B, C, H, W)` to weights in (0, 1)."""
         hidden = F.relu(self.fc1(x.mean(dim=(2, 3)))) + F.relu(self.fc1(x.amax(dim=(2, 3))))
         weights = torch.sigmoid(self.fc2(hidden))  # (B, C): fc2 is linear, one pass for the sum of both
         return weights[:, :, None, None]
@@ -76,7 +76,7 @@ class SpatialAttention(nn.Module):
         self.conv = nn.Conv2d(2, 1, kernel_size, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features `(B, C, H, W)`, `H, W > kernel_size // 2`, to weights `(B, 1, H, W)` in (0, 1)."""
+        """Map features `(B, C, H, W)` to weights in (0, 1)."""
         statistics = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)  # (B, 2, H, W)
         return torch.sigmoid(self.conv(self.pad(statistics)))
 

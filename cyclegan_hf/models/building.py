@@ -18,7 +18,7 @@ class TooManyParametersError(ValueError):
 
 @contextlib.contextmanager
 def limited_parameters(max_tensors: float, max_values: float) -> Iterator[None]:
-    """Within this block, stop this thread from building more parameters.
+    """Stop this thread from building more parameters than allowed within this block.
 
     Each layer registers its parameters as it is made, so that a network of a billion layers ends after the first ones.
 

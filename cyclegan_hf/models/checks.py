@@ -1,4 +1,4 @@
-"""What every architecture asks of its arguments (a config read from a file may hold anything) and of its pictures."""
+"""Checks of arguments (a config file may hold anything) and of images, shared by all architectures."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def check_least(least: int, **values: int) -> None:
 
 
 def check_widths(block_out_channels: Sequence[int], least: int = 1) -> list[int]:
-    """The widths of a network as a list: at least `least` (1 or 2) of them, and channels in each.
+    """Check the widths of a network: at least `least` (1 or 2) of them, each positive; return them as a list.
 
     Raises:
         ValueError: Otherwise.

@@ -194,7 +194,7 @@ def _block(
 
 
 def _size_after(conv: nn.Conv2d, size: int) -> int:
-    """What a convolution makes of a height or width; 0 or less where it does not fit."""
+    """Return the height or width after a convolution; 0 or less if it doesn't fit."""
     if isinstance(conv, _SameConv2d):
         return -(-size // conv.stride[0])
     return (size + 2 * int(conv.padding[0]) - conv.kernel_size[0]) // conv.stride[0] + 1

@@ -158,7 +158,7 @@ class ResnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
         return ends + down + blocks + up
 
     def start_as_identity(self) -> None:
-        """With `learn_residual`, set the last convolution to 0: training starts from the image as it is."""
+        """Set the last convolution to 0 (with `learn_residual`): training starts from the image as it is."""
         if self.config["learn_residual"]:
             zero_(self.conv_out[1])
 

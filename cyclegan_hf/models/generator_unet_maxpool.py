@@ -103,7 +103,7 @@ class MaxPoolUnetGenerator(NetworkMixin, ModelMixin, ConfigMixin):
 
 
 def _convolutions(in_channels: int, out_channels: int, number: int) -> nn.Sequential:
-    """`number` 3×3 convolutions with ReLU between them."""
+    """Build `number` 3×3 convolutions with ReLU between them."""
     layers: list[nn.Module] = [nn.Conv2d(in_channels, out_channels, 3, padding=1)]
     for _ in range(number - 1):
         layers += [nn.ReLU(), nn.Conv2d(out_channels, out_channels, 3, padding=1)]

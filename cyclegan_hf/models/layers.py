@@ -18,7 +18,7 @@ ActivationType = Literal["relu", "leaky_relu"]
 
 
 def _contiguous(gradient: torch.Tensor | None) -> torch.Tensor | None:
-    """A gradient in the standard layout; second derivatives may have none."""
+    """Return a gradient in the standard layout; second derivatives may have none."""
     return None if gradient is None else gradient.contiguous()
 
 
@@ -49,7 +49,7 @@ class InstanceNorm2d(nn.Module):
         return y
 
     def extra_repr(self) -> str:
-        """The settings, for `repr`."""
+        """Return the settings for `repr`."""
         return f"eps={self.eps}"
 
 
@@ -103,7 +103,7 @@ class PixelNorm2d(nn.Module):
         return (wide * torch.rsqrt(wide.square().mean(dim=1, keepdim=True) + self.eps)).to(x.dtype)
 
     def extra_repr(self) -> str:
-        """The settings, for `repr`."""
+        """Return the settings for `repr`."""
         return f"eps={self.eps}"
 
 
@@ -137,7 +137,7 @@ class Pad2d(nn.Module):
         return F.pad(x, (p, p, p, p), mode="reflect")
 
     def extra_repr(self) -> str:
-        """The settings, for `repr`."""
+        """Return the settings for `repr`."""
         return f"{self.padding}, padding_mode={self.padding_mode}"
 
 
@@ -159,7 +159,7 @@ class Upsample2x(nn.Module):
 
 
 def make_norm(norm_type: NormType, num_channels: int) -> nn.Module:
-    """The normalisation layer of that name for `(B, num_channels, H, W)`."""
+    """Build the normalisation layer of that name for `(B, num_channels, H, W)`."""
     match norm_type:
         case "instance":
             return InstanceNorm2d()
@@ -177,7 +177,7 @@ def make_norm(norm_type: NormType, num_channels: int) -> nn.Module:
 
 
 def make_activation(activation_type: ActivationType) -> nn.Module:
-    """The activation of that name: `"relu"`, or `"leaky_relu"` with the slope 0.2 of all GAN discriminators here."""
+    """Build the activation of that name: `"relu"`, or `"leaky_relu"` with the slope 0.2 of all discriminators here."""
     match activation_type:
         case "relu":
             return nn.ReLU()
@@ -187,7 +187,7 @@ def make_activation(activation_type: ActivationType) -> nn.Module:
 
 
 def conv_bias(norm_type: NormType) -> bool:
-    """Whether a convolution before that norm has a bias: a norm with a shift brings its own."""
+    """Return whether a convolution before that norm has a bias: a norm with a shift has its own."""
     return norm_type not in ("batch", "instance_affine")
 
 
@@ -263,6 +263,6 @@ class ResnetBlock(nn.Module):
 
 
 def before_tanh(picture: torch.Tensor) -> torch.Tensor:
-    """What tanh makes the picture of: the inverse of tanh, on 0.99 of its range (at the ends it is infinite)."""
+    """Invert tanh on 0.99 of its range (at the ends the inverse is infinite)."""
     picture = picture.clamp(-0.99, 0.99)
     return 0.5 * (torch.log1p(picture) - torch.log1p(-picture))

@@ -39,7 +39,7 @@ class PushMixin:
         subfolder: str | None = None,
         license: str | None = None,
     ) -> Published:
-        """Pushes configuration, weights and a card to the Hub, as one commit.
+        """Push configuration, weights and a card to the Hub as one commit.
 
         What an earlier push left that belongs to other weights goes with it: variants, graphs, figures, and its card.
         A card that somebody wrote or changed stays. With `variant`, the weights are one more form of those that are
@@ -97,16 +97,16 @@ class PushMixin:
         return "config.json", f'"{type(self).__name__}"'
 
     def _replaced(self) -> list[str]:
-        """Patterns of what an earlier push may have left that would not belong to these weights."""
+        """Return patterns of what an earlier push may have left that wouldn't belong to these weights."""
         return [_ALL_WEIGHTS, f"{_ALL_WEIGHTS}.index.json", GRAPH_NAME]
 
 
 class NetworkMixin(PushMixin):
-    """What every network of this library is, besides diffusers' `ModelMixin` and `ConfigMixin`."""
+    """Base class of all networks, beside diffusers' `ModelMixin` and `ConfigMixin`."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
-        """Loads a network from a folder or the Hub, as diffusers' own does; files of the Hub by their hashes too.
+        """Load a network from a folder or the Hub, as diffusers does; check Hub files by their hashes too.
 
         Args:
             pretrained_model_name_or_path: a folder or a Hub id.

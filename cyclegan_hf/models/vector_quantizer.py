@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class Quantized(NamedTuple):
-    """What a quantiser returns.
+    """Output of a quantiser.
 
     Attributes:
         hidden (`torch.Tensor` of shape `(batch_size, channels, height, width)`):

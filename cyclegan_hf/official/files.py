@@ -83,7 +83,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -93,12 +93,12 @@ class _UnknownFormatError(Exception):
 
 
 def _as_text(head: bytes) -> str:
-    """The beginning of a text on one line; empty for binary data."""
+    """Return the beginning of a text on one line; empty for binary data."""
     return "" if re.search(rb"[\x00-\x08\x0e-\x1f]", head) else " ".join(head.decode(errors="replace").split())[:60]
 
 
 def _zip_kind(path: Path) -> str:
-    """What a zip archive is that PyTorch did not write."""
+    """Describe a zip archive that PyTorch didn't write."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -168,7 +168,7 @@ def _checked(path: Path, content: Any) -> dict[str, torch.Tensor]:
 
 
 def _unwrapped(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The state dict inside a training script's checkpoint, at most two levels down; else the content as it is."""
+    """Return the state dict inside a training checkpoint, at most two levels down; otherwise the content itself."""
     for _ in range(2):
         inner = [content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping) and content[name]]
         if len(inner) != 1:

@@ -49,7 +49,7 @@ class MappedNetwork:
     dropped: tuple[str, ...]
 
     def build(self) -> ModelMixin:
-        """The model with these weights, in evaluation mode."""
+        """Build the model with these weights, in evaluation mode."""
         with torch.device("meta"):
             model = self.model_class(**self.config)
         model.load_state_dict(self.state_dict, assign=True)
@@ -150,7 +150,7 @@ def _refuse_strangers(tensors: Tensors) -> None:
 
 
 def _width(tensors: Tensors, conv: str, dim: int = 0) -> int:
-    """Channels of a convolution's weight: out (dim 0) or in (1); of a transposed one in (0) or out (1)."""
+    """Return the channels of a convolution's weight: out (dim 0) or in (1); transposed: in (0) or out (1)."""
     weight = tensors.get(f"{conv}.weight")
     if weight is None:
         raise ValueError(f"not an official CycleGAN network: `{conv}.weight` is missing.")
@@ -161,7 +161,7 @@ def _width(tensors: Tensors, conv: str, dim: int = 0) -> int:
 
 
 def _norm_type(tensors: Tensors, conv: str) -> NormType:
-    """The norm of a network; `conv` is a convolution before one."""
+    """Return the norm of a network; `conv` is a convolution before one."""
     if any(name.endswith(".running_var") and name[: -len("running_var")] + "weight" in tensors for name in tensors):
         return "batch"
     # The official code gives convolutions a bias before an instance norm only.
@@ -291,7 +291,7 @@ def _pixel_discriminator(tensors: Tensors) -> _Layout:
 
 
 def _after(conv: str) -> str:
-    """The position after a convolution, where its norm is."""
+    """Return the position of the norm after a convolution."""
     parent, _, index = conv.rpartition(".")
     return f"{parent}.{int(index) + 1}"
 

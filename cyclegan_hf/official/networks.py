@@ -29,13 +29,13 @@ OFFICIAL_NAMES = {
 
 
 def role_kind(role: str) -> Kind:
-    """What a network of that role (`generator_a2b`, …) is."""
+    """Return the kind of network of a role (`generator_a2b`, …)."""
     return "generator" if role.startswith("generator_") else "discriminator"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkReport:
-    """What became of one file.
+    """Result of converting one file.
 
     Attributes:
         role: `generator_a2b`, `generator_b2a`, `discriminator_a` or `discriminator_b`.
@@ -83,18 +83,18 @@ class ConvertedNetworks:
 
     @property
     def stored_statistics(self) -> bool:
-        """Whether a generator translates with the statistics that its batch norms stored."""
+        """Return whether a generator translates with the statistics stored in its batch norms."""
         generators = [network for network in self.networks.values() if network.kind == "generator"]
         return any(network.config["norm_type"] == "batch" for network in generators)
 
     @property
     def unet_size(self) -> int:
-        """A U-Net's training size, by its depth: what leaves one position in its middle. 0 without one."""
+        """Return a U-Net's training size from its depth (one position in the middle), 0 without a U-Net."""
         unets = [network for network in self.networks.values() if network.model_class is UnetGenerator]
         return max((2 ** len(network.config["block_out_channels"]) for network in unets), default=0)
 
     def pipeline_arguments(self) -> dict[str, Any]:
-        """The generators and image processors of a pipeline."""
+        """Return the generators and image processors of a pipeline."""
         size = [self.unet_size, self.unet_size] if self.unet_size else None
         processors = {
             f"image_processor_{domain}": {"num_channels": count, "size": size}
@@ -166,7 +166,7 @@ def convert_networks(
 def roles(
     generators: Sequence[str | Path], discriminators: Sequence[str | Path], direction: Direction | None
 ) -> dict[str, Path]:
-    """Which file is which network.
+    """Assign each file to a network.
 
     Args:
         generators: The files of G_A (a to b) and G_B (b to a), in this order, or of one generator.
@@ -203,7 +203,7 @@ def roles(
 
 
 def _official_name(path: str | Path) -> str | None:
-    """`G_A`, `G_B`, `D_A` or `D_B` where a file's name ends in it."""
+    """Return `G_A`, `G_B`, `D_A` or `D_B` if a file's name ends in it."""
     match = re.search(r"_net_([GD]_[AB])$", Path(path).stem)
     return match[1] if match else None
 
@@ -272,7 +272,7 @@ def _compared(
 
 
 def _domain_channels(networks: Mapping[str, MappedNetwork]) -> dict[str, int]:
-    """The channels of each domain's pictures, on which all networks must agree."""
+    """Return the image channels of each domain, on which all networks must agree."""
     channels: dict[str, tuple[str, int]] = {}
     for role, network in networks.items():
         ends = {role[-1]: "in_channels"} if network.kind == "discriminator" else {}

@@ -42,7 +42,7 @@ def _conv_up(tensors: Tensors, x: torch.Tensor, at: str, output_padding: int = 0
 
 
 def _norm(tensors: Tensors, x: torch.Tensor, at: str, conv: str) -> torch.Tensor:
-    """Batch norm where there are scales at `at`; else instance norm where the convolution has a bias; else none.
+    """Return batch norm if there are scales at `at`, instance norm if the convolution has a bias, otherwise none.
 
     A batch norm without stored statistics takes the batch's, as in training.
     """

@@ -30,7 +30,7 @@ def official_arguments(
     batch_statistics: bool = False,
     **hub: Any,
 ) -> dict[str, Any]:
-    """Finds official weight files, and converts them in memory.
+    """Find official weight files and convert them in memory.
 
     G_A and G_B make both directions; without them, G (the official code's export of one direction) makes `"a2b"`. Of
     several epochs, `latest` is taken. Each network is compared with the official one: see `official.networks`.
@@ -75,7 +75,7 @@ def official_arguments(
 def find_official(
     model: str | os.PathLike[str], *, subfolder: str | None = None, **hub: Any
 ) -> tuple[list[Path], str | None]:
-    """Finds the official code's generators: G_A and G_B, or else G.
+    """Find the official code's generators: G_A and G_B, or otherwise G.
 
     Args:
         model: A folder, or a Hub id.
@@ -105,7 +105,7 @@ def find_official(
 
 
 def _newest(name: str, key: str, files: dict[str, Path]) -> Path | None:
-    """The one file of a network: the only one, or `latest`."""
+    """Return the one file of a network: the only one, or `latest`."""
     found = {file: path for file, path in files.items() if file.endswith(f"_net_{key}.pth")}
     if len(found) > 1 and f"latest_net_{key}.pth" not in found:
         raise ValueError(f"{name}: expected one {key} or a latest_net_{key}.pth, found {', '.join(sorted(found))}")

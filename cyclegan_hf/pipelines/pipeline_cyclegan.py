@@ -53,7 +53,7 @@ class CycleGANPipelineOutput(BaseOutput):
 
 
 class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
-    """Translates pictures between two domains, a and b (Zhu et al. 2017, "Unpaired Image-to-Image Translation").
+    """Translate images between two domains, a and b (Zhu et al. 2017, "Unpaired Image-to-Image Translation").
 
     Either generator may be missing: such a pipeline translates in one direction. The domains' names and what turns
     their pictures into tensors are part of the saved configuration, so that a checkpoint needs no settings.
@@ -109,12 +109,12 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
 
     @property
     def image_processor_a(self) -> ImageProcessor:
-        """Turns pictures of domain a into tensors and back."""
+        """The processor that turns images of domain a into tensors and back."""
         return ImageProcessor.from_config(self.config["image_processor_a"])
 
     @property
     def image_processor_b(self) -> ImageProcessor:
-        """Turns pictures of domain b into tensors and back."""
+        """The processor that turns images of domain b into tensors and back."""
         return ImageProcessor.from_config(self.config["image_processor_b"])
 
     @torch.inference_mode()
@@ -129,7 +129,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         rounding: Rounding = "nearest",
         return_dict: bool = True,
     ) -> CycleGANPipelineOutput | tuple[list[Any], list[Any] | None]:
-        """Translates one picture or many.
+        """Translate one image or many.
 
         Pictures of any size keep it: they are reflect-padded to what the generator takes, and the result is cropped.
         Generators that are bound to their training size (U-Nets) see the picture resized, aspect kept, and the result
@@ -197,7 +197,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         batch_statistics: bool = False,
         **parts: Any,
     ) -> Any:
-        """Loads a pipeline, in evaluation mode, from safetensors files only.
+        """Load a pipeline in evaluation mode, from safetensors files only.
 
         Args:
             pretrained_model_name_or_path: a folder, a Hub id, or `None` for the weights that come with the library
@@ -299,7 +299,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         push_to_hub: bool = False,
         **push: Any,
     ) -> None:
-        """Saves configuration and weights, in their present dtype; a failure, a full disk for one, changes nothing.
+        """Save configuration and weights in their current dtype; a failure, such as a full disk, changes nothing.
 
         The folder gets a `pipeline.py` of a few lines. With it, `DiffusionPipeline.from_pretrained` of diffusers loads
         this class too, for users who pass `trust_remote_code=True` there; this library never reads it.
@@ -330,7 +330,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
             self.push_to_hub(push.pop("repo_id", None) or Path(save_directory).resolve().name, **push)
 
     def optimize(self, *, compile: bool = False, dtype: torch.dtype | None = None) -> Self:
-        """Fits the generators to the hardware they are on, in place. Move the pipeline first, with `.to(device)`.
+        """Fit the generators to their hardware, in place. Move the pipeline first, with `.to(device)`.
 
         The precision becomes bfloat16 where the hardware computes in it (CUDA, processors with AMX or AVX512-BF16):
         with AMX about three times as fast, at a mean difference of about one of 255 levels from float32. On CUDA the
@@ -412,7 +412,7 @@ def _require_memory(sample: torch.Tensor, needed: int) -> None:
 
 @contextlib.contextmanager
 def _evaluating(networks: list[ModelMixin]) -> Iterator[None]:
-    """Turns dropout off and batch statistics to the stored ones, also in the middle of a training run."""
+    """Switch dropout off and batch norms to stored statistics, also in the middle of a training run."""
     training = [network.training for network in networks]
     try:
         for network in networks:
@@ -426,7 +426,7 @@ def _evaluating(networks: list[ModelMixin]) -> Iterator[None]:
 def _processor_config(
     domain: Domain, processor: ImageProcessor | dict[str, Any] | None, channels: set[int]
 ) -> dict[str, Any]:
-    """The JSON form of a domain's processor, checked against the generators' channels on that side."""
+    """Return the JSON form of a domain's processor, checked against the generators' channels on that side."""
     if len(channels) != 1:
         raise ValueError(f"both generators must have the same channels in domain {domain}, got {sorted(channels)}")
     (num_channels,) = channels

@@ -71,7 +71,7 @@ class GraphNetwork:
 
     @property
     def in_pieces(self) -> bool:
-        """Whether a picture of any size goes through, in pieces with margins; else up to `MAX_PIXELS`."""
+        """Whether images of any size run in tiles with margins; otherwise up to `MAX_PIXELS`."""
         return self._margin > 0
 
     def __call__(self, sample: np.ndarray, on_piece: Callable[[int, int], None] | None = None) -> np.ndarray:
@@ -112,7 +112,7 @@ class GraphNetwork:
 
 
 class ExportedPipeline:
-    """What `CycleGANPipeline.from_pretrained(..., backend=...)` returns: the same call, other arithmetic.
+    """Translate with an exported model: `CycleGANPipeline.from_pretrained(..., backend=...)` returns one.
 
     Attributes:
         config: The pipeline's settings: `domain_a`, `domain_b`, `image_processor_a`, `image_processor_b`.
@@ -149,7 +149,7 @@ class ExportedPipeline:
         num_threads: int | None = None,
         **hub: Any,
     ) -> ExportedPipeline:
-        """Loads the graphs of a pipeline.
+        """Load the graphs of a pipeline.
 
         Args:
             model: A folder, a Hub id, or `None` for the weights that come with the library.
@@ -180,7 +180,7 @@ class ExportedPipeline:
         rounding: Rounding = "nearest",
         return_dict: bool = True,
     ) -> ExportedOutput | tuple[list[Any], list[Any] | None]:
-        """Translates pictures; arguments, results and errors are `CycleGANPipeline.__call__`'s."""
+        """Translate images; arguments, results and errors are `CycleGANPipeline.__call__`'s."""
         names = self.config["domain_a"], self.config["domain_b"]
         source, target = domains_of(direction, *names)
         ends = [(source, target), (target, source)] if return_cycle else [(source, target)]
@@ -208,7 +208,7 @@ class ExportedPipeline:
         return all(network is None or network.in_pieces for network in self._networks.values())
 
     def set_progress_bar_config(self, **settings: Any) -> None:
-        """Settings of the progress bar, which are tqdm's."""
+        """Configure the progress bar with tqdm's settings."""
         self._bar = settings
 
     def _progress(self, total: int) -> AbstractContextManager[Any]:
@@ -251,7 +251,7 @@ def _open_onnx(path: Path, num_threads: int | None) -> tuple[Any, dict[str, str]
 
 @functools.cache
 def openvino_core() -> Any:
-    """The process's `openvino.Core`, which must be the only one.
+    """Return the process's `openvino.Core`, which must be the only one.
 
     On processors with AMX, OpenVINO 2026.4 gives the thread that first compiles a model a signal stack of its own, and
     with the core's end the one before. With two cores, ended in the order of their making, that is the other's, which

@@ -129,7 +129,7 @@ def push_pipeline(
 
 
 def _weights(folder: Path, index: dict[str, Any], variants: Sequence[Variant]) -> dict[str, Path | bytes]:
-    """The pipeline's own files, with graphs where they were exported, and variants."""
+    """Return the pipeline's own files, with exported graphs and variants."""
     files: dict[str, Path | bytes] = {INDEX_NAME: folder / INDEX_NAME}
     if (custom := folder / f"{CUSTOM_PIPELINE}.py").is_file():
         files[custom.name] = custom
@@ -146,7 +146,7 @@ def _weights(folder: Path, index: dict[str, Any], variants: Sequence[Variant]) -
 
 
 def _all_files(folder: Path, inner: str) -> dict[str, Path | bytes]:
-    """The files in a folder's sub-folder; a checkpoint's without this machine's folders, which its settings name."""
+    """Return the files of a folder's subfolder; of a checkpoint without the local folders that its settings name."""
     files: dict[str, Path | bytes] = {
         path.relative_to(folder).as_posix(): path for path in sorted((folder / inner).rglob("*")) if path.is_file()
     }
@@ -156,7 +156,7 @@ def _all_files(folder: Path, inner: str) -> dict[str, Path | bytes]:
 
 
 def _card(folder: Path) -> str:
-    """The folder's card, or one from what the pipeline tells."""
+    """Return the folder's card, or one from what the pipeline tells."""
     if (folder / "README.md").is_file():
         return (folder / "README.md").read_text(encoding="utf-8")
     pipeline = CycleGANPipeline.from_pretrained(folder)
@@ -165,7 +165,7 @@ def _card(folder: Path) -> str:
 
 
 def _variant(weights: Path, variant: Variant) -> bytes | None:
-    """A half-precision copy of a weight file; none where it is not of float32.
+    """Return a half-precision copy of a weight file; none if it isn't float32.
 
     Raises:
         ValueError: A weight is too large for float16.
@@ -182,7 +182,7 @@ def _variant(weights: Path, variant: Variant) -> bytes | None:
 
 
 def _discriminators(folder: Path) -> dict[str, Path | bytes]:
-    """The discriminators as model folders: as they were saved, or made of a checkpoint's training state.
+    """Return the discriminators as model folders: as saved, or from a checkpoint's training state.
 
     Raises:
         ValueError: There are none.

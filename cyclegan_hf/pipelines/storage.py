@@ -66,7 +66,7 @@ def load_settings(
 
 
 def load_component(folder: Path, class_path: Any, variant: str | None, dtype: torch.dtype | None) -> Any:
-    """Builds one of this library's models from its folder, in evaluation mode.
+    """Build one of this library's models from its folder, in evaluation mode.
 
     diffusers' own loader imports whatever module the index names and only warns about tensors that are missing or left
     over; this one takes the library's models and accounts for every tensor.
@@ -116,5 +116,5 @@ def name_custom_pipeline(folder: Path, class_name: str) -> None:
 
 
 def cast(model: Any, **to: Any) -> Any:
-    """`Module.to` as torch has it: diffusers 0.42's own warns at every change of dtype about an empty list."""
+    """Call torch's `Module.to`: diffusers 0.42's own warns at every change of dtype about an empty list."""
     return torch.nn.Module.to(model, **to)

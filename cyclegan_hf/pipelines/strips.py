@@ -64,7 +64,7 @@ class _Moments:
         self.count = total
 
     def normalize(self, strip: torch.Tensor, eps: float) -> torch.Tensor:
-        """(x - mean) / sqrt(var + eps)."""
+        """Return (x - mean) / sqrt(var + eps)."""
         scale = (self.squares / self.count + eps).rsqrt()
         return torch.addcmul(-(self.mean * scale).float(), strip.float(), scale.float()).to(strip.dtype)
 
@@ -90,18 +90,18 @@ class _Layer:
 
     @property
     def normalizes(self) -> bool:
-        """Whether it has to know the whole picture's statistics."""
+        """Return whether it needs the whole image's statistics."""
         return any(isinstance(module, InstanceNorm2d) for module in self.rest)
 
     def height(self, height: int) -> int:
-        """The rows that come out, of so many."""
+        """Return the number of output rows for so many input rows."""
         if isinstance(self.conv, nn.ConvTranspose2d):
             return 2 * height
         padded = (2 * height if self.doubled else height) + 2 * self.padding
         return (padded - self.conv.kernel_size[0]) // self.conv.stride[0] + 1
 
     def needs(self, rows: Rows, height: int) -> Rows:
-        """The rows of the input that these rows of the output see, of an input of that height."""
+        """Return the input rows that these output rows see, of an input of that height."""
         first, last = rows
         if isinstance(self.conv, nn.ConvTranspose2d):  # 3×3, stride 2: an odd row also sees the next one
             return first // 2, min(height, (last + 1) // 2 + 1)
@@ -113,7 +113,7 @@ class _Layer:
         return low, min(height, high)
 
     def convolve(self, strip: torch.Tensor, at: Rows, rows: Rows, height: int) -> torch.Tensor:
-        """The convolution's output in `rows`, from the input's rows `at`, of an input of that height."""
+        """Return the convolution's output in `rows` from the input's rows `at`, of an input of that height."""
         if isinstance(self.conv, nn.ConvTranspose2d):
             begin = rows[0] - 2 * at[0]
             return self.conv(strip)[:, :, begin : begin + rows[1] - rows[0]]
@@ -131,7 +131,7 @@ class _Layer:
         return strip if self.pointwise is None else self.pointwise(strip)
 
     def finish(self, strip: torch.Tensor) -> torch.Tensor:
-        """Norm and activation, once the statistics are known."""
+        """Apply norm and activation once the statistics are known."""
         for module in self.rest:
             match module:
                 case AffineInstanceNorm2d():
@@ -158,7 +158,7 @@ class _Chain:
             self.heights.append(layer.height(self.heights[-1]))
 
     def rows(self, first: int, last: int, depth: int | None = None, raw: bool = False) -> torch.Tensor:
-        """Rows that come out of the first `depth` layers; `raw`: before the last one's norm."""
+        """Return output rows of the first `depth` layers; `raw`: before the last one's norm."""
         layers = self.layers if depth is None else self.layers[:depth]
         wanted = [(first, last)]
         for layer, height in zip(reversed(layers), self.heights[len(layers) - 1 :: -1], strict=True):
@@ -172,7 +172,7 @@ class _Chain:
         return strip
 
     def strips(self, rows: int, depth: int | None = None) -> Iterator[Rows]:
-        """What comes out of the first `depth` layers, in strips that nowhere take more than so many rows."""
+        """Split [0, height) into pieces of so many rows, the last of which may be smaller."""
         heights = self.heights if depth is None else self.heights[: depth + 1]
         return strips(heights[-1], max(_LEAST_LOW_ROWS, rows * heights[-1] // max(heights)))
 
@@ -184,7 +184,7 @@ class _Chain:
                     layer.moments.add(self.rows(first, last, depth, raw=True))
 
     def num_pieces(self, rows: int) -> int:
-        """The strips of all passes: those that settle, and the last one."""
+        """Return the number of strips of all passes: those that settle statistics, and the last one."""
         depths = [depth for depth, layer in enumerate(self.layers, start=1) if layer.normalizes]
         return sum(sum(1 for _ in self.strips(rows, depth)) for depth in [*depths, None])
 
@@ -210,25 +210,25 @@ class Progress:
 
 
 def strips(height: int, rows: int) -> Iterator[Rows]:
-    """[0, height) in pieces of so many rows, the last of which may be smaller."""
+    """Split [0, height) into pieces of so many rows, the last of which may be smaller."""
     for first in range(0, height, rows):
         yield first, min(height, first + rows)
 
 
 def fits(generator: Any, sample: torch.Tensor, budget: int) -> bool:
-    """Whether a picture goes through a generator whole within so many bytes of memory, by estimate."""
+    """Estimate whether an image passes a generator whole within so many bytes."""
     return bytes_whole(generator, sample) <= budget
 
 
 def bytes_whole(generator: Any, sample: torch.Tensor) -> int:
-    """The memory that a picture takes on its way through a generator whole, by estimate."""
+    """Estimate the memory that an image takes in a generator as a whole."""
     widths = generator.config.get("block_out_channels", (64,))
     pixels = sample.shape[0] * sample.shape[2] * sample.shape[3]
     return int(_WHOLE_MAPS * pixels * widths[0] * generator.dtype.itemsize)
 
 
 def bytes_in_strips(generator: Any, sample: torch.Tensor) -> int:
-    """The memory that a picture takes on its way through a generator in strips, by estimate: what grows with it."""
+    """Estimate the memory that an image takes in a generator in strips: the part that grows with it."""
     encoder = _encoder(generator, sample)
     width = sample.shape[3] * encoder.heights[-1] // sample.shape[2]
     numbers = len(sample) * generator.config["block_out_channels"][-1] * encoder.heights[-1] * width
@@ -319,7 +319,7 @@ def _encoder(generator: Any, sample: torch.Tensor) -> _Chain:
 
 
 def _transformed(generator: Any, sample: torch.Tensor, field: torch.Tensor, rows: int) -> torch.Tensor:
-    """The pictures with a coarse field applied, each strip of which is enlarged with a row more on either side."""
+    """Apply a coarse field to the images; each strip is enlarged with one more row on either side."""
     result, scale = torch.empty_like(sample), generator.size_multiple
     for first, last in strips(field.shape[2], max(1, rows // scale)):
         low, high = max(0, first - 1), min(field.shape[2], last + 1)
@@ -330,7 +330,7 @@ def _transformed(generator: Any, sample: torch.Tensor, field: torch.Tensor, rows
 
 
 def _kept(encoder: _Chain, rows: int, blocks: int, progress: Progress) -> torch.Tensor:
-    """The encoder's map, which is kept; in half precision where two of them would be too large."""
+    """Return the encoder's map that is kept, in half precision if two of them would be too large."""
     kept: torch.Tensor | None = None
     for first, last in progress(encoder.strips(rows)):
         strip = encoder.rows(first, last)
@@ -346,7 +346,7 @@ def _kept(encoder: _Chain, rows: int, blocks: int, progress: Progress) -> torch.
 
 
 def _residual(block: Any, kept: torch.Tensor, rows: int, progress: Progress) -> None:
-    """A `ResnetBlock`, in place; one more map of the same size is needed for it."""
+    """Run a `ResnetBlock` in place; it needs one more map of the same size."""
     dtype = next(block.parameters()).dtype
     height = kept.shape[2]
     first_layer = _Layer([block.pad, block.conv1, block.norm1, block.activation])

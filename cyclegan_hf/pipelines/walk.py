@@ -17,7 +17,7 @@ Domain = Literal["a", "b"]
 
 
 class Network(Protocol):
-    """What the walk asks of a generator."""
+    """The interface of a generator that translation uses."""
 
     @property
     def size_multiple(self) -> int:
@@ -34,7 +34,7 @@ class Network(Protocol):
 
 @dataclass
 class Walked:
-    """What became of the pictures, in input order.
+    """Results in input order.
 
     Attributes:
         images: The translations.
@@ -48,7 +48,7 @@ class Walked:
 
 
 def domains_of(direction: str, domain_a: str, domain_b: str) -> tuple[Domain, Domain]:
-    """The source and the target of a direction.
+    """Return the source and the target of a direction.
 
     Args:
         direction: `"a2b"`, `"b2a"`, or the same with the domains' names.
@@ -67,7 +67,7 @@ def domains_of(direction: str, domain_a: str, domain_b: str) -> tuple[Domain, Do
 
 
 def require(network: Any, source: Domain, target: Domain, domain_a: str, domain_b: str) -> Any:
-    """The generator of a direction.
+    """Return the generator of a direction.
 
     Raises:
         ValueError: The pipeline goes one way only, and this is the other.
@@ -94,7 +94,7 @@ def walk(
     rounding: Rounding,
     progress: Callable[[int], AbstractContextManager[Any]],
 ) -> Walked:
-    """Translates pictures; the arguments that are not here are `CycleGANPipeline.__call__`'s.
+    """Translate images; the arguments that aren't here are `CycleGANPipeline.__call__`'s.
 
     Args:
         image: One picture or many.

@@ -1,4 +1,4 @@
-"""Which files the rows of a table may name.
+"""Rules for the files that rows of a table may name.
 
 A cell of a table may hold a path instead of an image's bytes. Whoever wrote the table chose that path. So a stranger's
 table could name a file of this machine, a private repository of its reader, or an address that notes who asks for it.
@@ -24,7 +24,7 @@ _SHOWN = 200  # characters of a cell that a message repeats
 
 @dataclass(frozen=True, kw_only=True)
 class TableAccess:
-    """What the cells of one table may name, beside the bytes that they hold.
+    """The files that the cells of one table may name.
 
     Attributes:
         place: The table, for messages.
@@ -97,7 +97,7 @@ class TableAccess:
         return self.read(path, token)
 
     def _container(self, container: str, path: str) -> str:
-        """The file itself, or the archive that it is in."""
+        """Return the file itself, or the archive that holds it."""
         scheme, separator, _ = container.partition("://")
         if separator and scheme.lower() in ("file", "local"):
             if not self.everything:
@@ -124,7 +124,7 @@ class TableAccess:
         return address
 
     def _local(self, file: str, path: str) -> str:
-        """A file of this machine: below one of the folders, links resolved."""
+        """Return a local file below one of the folders, links resolved."""
         if not file:
             raise self._refusal(path)
         candidates = [os.path.join(base, file) for base in (self.base or "", "")]  # as written from here, too

@@ -250,7 +250,7 @@ def _check_files(builder: Any, place: str, flag: str) -> None:
 
 
 def _downloaded(builder: Any, files: list[str], token: str | None) -> tuple[str, ...]:
-    """The folders of this machine that a data set of single files was downloaded and unpacked to."""
+    """Return the local folders that a dataset of single files was downloaded and unpacked to."""
     from datasets import DownloadConfig, DownloadManager
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name

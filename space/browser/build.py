@@ -57,7 +57,7 @@ SAMPLE_PARTS = {"before": "", "after": "-after", "thumbnail": "-small"}
 def build(
     output: Path, model: str | None = None, node_modules: Path | None = None, *, weights_from_hub: bool = False
 ) -> Path:
-    """Writes the page's folder, whole or not at all.
+    """Write the page's folder, whole or not at all.
 
     Args:
         output: The folder; what an earlier build left in it is replaced.
@@ -94,7 +94,7 @@ def build(
 def _samples(
     pipeline: CycleGANPipeline, generators: dict[str, Any], model: str | None, folder: Path
 ) -> list[dict[str, str]]:
-    """The examples of the other page, where they fit: each with its translation; the first one opens the page."""
+    """Return the examples of the other page that fit, with their translations; the first one opens the page."""
     there = {
         name.removeprefix("generator_"): pipeline.config[f"domain_{name.removeprefix('generator_')[0]}"]
         for name in generators
@@ -119,7 +119,7 @@ def _samples(
 
 
 def _write_service_worker(folder: Path, samples: list[dict[str, str]]) -> None:
-    """The script that keeps the page's files; its version changes with any of them."""
+    """Return the script that caches the page's files; its version changes with any of them."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     digest = hashlib.sha256()
     for name in names:
@@ -179,7 +179,7 @@ def _copy_runtime(package: Path, folder: Path) -> dict[str, Any]:
 
 
 def _with_digest(address: str, content: bytes) -> str:
-    """An address that changes with the file's content: what a browser keeps under it is never out of date."""
+    """Return an address that changes with the file's content, so that a browser's cache is never outdated."""
     return f"{address}?{hashlib.sha256(content).hexdigest()[:12]}"
 
 
@@ -251,7 +251,7 @@ def _installed(scratch: Path) -> Path:
 
 
 def main() -> int:
-    """Builds what the command line asks for."""
+    """Build what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder to write the page to")
     parser.add_argument("--model", help="folder or Hub id of a pipeline; by default the bundled weights")

@@ -37,7 +37,7 @@ PLACES = (
 
 
 def paint_sky(world: World, width: int, v: Array) -> Array:
-    """The sky's light of shape (H, W, 3): a gradient, and clouds on a plane 1.6 km up."""
+    """Return the sky's light of shape (H, W, 3): a gradient, and clouds on a plane 1.6 km up."""
     place = world.place
     u = ((np.arange(width) + 0.5) / width - 0.5) * place.view
     rise = np.repeat(np.clip(v, 0.004, None)[:, None], width, axis=1)
@@ -72,7 +72,7 @@ def ground_colour(world: World, x: Array, y: Array, z: Array, flat: Array) -> Ar
 
 
 def paint_ground(world: World, x: Array, y: Array, trees: Array) -> Array:
-    """The light of ground points of shape (N,), as (N, 3), without haze."""
+    """Return the light of ground points of shape (N,), as (N, 3), without haze."""
     place = world.place
     z = world.height(x, y, detail=11)
     step = np.maximum(0.05, y * place.view / (WIDTH * place.quality.supersampling))
@@ -90,7 +90,7 @@ def paint_ground(world: World, x: Array, y: Array, trees: Array) -> Array:
 
 
 def mirror(world: World, scene: Array, x: Array, y: Array, v: Array, wet: Array) -> Array:
-    """The lake's display values (N, 3): the scene upside down, shaken by ripples, and the water's own colour."""
+    """Return the lake's display values (N, 3): the mirrored scene, shaken by ripples, and the water's own colour."""
     height, width = y.shape
     horizon = int(np.searchsorted(-v, 0))
     rows, columns = np.nonzero(wet)
@@ -137,7 +137,7 @@ def as_colour(values: Array) -> tuple[int, ...]:
 
 
 def make_picture(place: Place, width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
-    """Makes one picture of `width` x `height` pixels."""
+    """Make one image of `width` x `height` pixels."""
     world, scale = World(place), place.quality.supersampling
     x, y, v = world.trace(width * scale, height * scale)
     land = np.isfinite(y)
@@ -160,7 +160,7 @@ def make_picture(place: Place, width: int = WIDTH, height: int = HEIGHT) -> Imag
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Writes the best JPEG that fits into `MAX_BYTES`."""
+    """Write the best JPEG that fits into `MAX_BYTES`."""
     for quality in range(92, 40, -2):
         stream = io.BytesIO()
         picture.save(stream, "JPEG", quality=quality, optimize=True)

@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 384, 288
 
 
 def random_place(seed: int) -> Place:
-    """Returns a place whose terrain, camera, trees, weather and light are all drawn from a seed."""
+    """Return a place whose terrain, camera, trees, weather and light are all drawn from a seed."""
     rng = np.random.default_rng(seed)
 
     def spread(low: float, high: float) -> float:  # evenly over orders of magnitude

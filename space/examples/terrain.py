@@ -104,7 +104,7 @@ def mix(a: Array, b: Array, share: Array) -> Array:
 
 
 def develop(light: Array) -> Array:
-    """Turns linear light into display values 0..255: a shoulder for the highlights, then the sRGB curve."""
+    """Turn linear light into display values 0..255: a shoulder for the highlights, then the sRGB curve."""
     light = np.clip(light, 0, None) * 1.45
     light = np.clip(light * (1 + light / 3.2) / (1 + light), 0, 1)
     return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
@@ -128,7 +128,7 @@ class Noise:
         return a + (b - a) * su + (c - a) * sv + k * su * sv, du * (b - a + k * sv), dv * (c - a + k * su)
 
     def fractal(self, x: Array, y: Array, octaves: int, *, gain: float = 0.5, eroded: bool = False) -> Array:
-        """Sums octaves, each turned by 37 degrees. Eroded: slopes carry less detail, as if it were washed down."""
+        """Sum octaves, each turned by 37 degrees. Eroded: slopes carry less detail, as if it were washed down."""
         total, weight, gx, gy = np.zeros(np.shape(x), np.float32), 1.0, 0.0, 0.0
         for _ in range(octaves):
             value, dx, dy = self(x, y)
@@ -180,7 +180,7 @@ class World:
         return np.clip(light, 0, 1)
 
     def trace(self, width: int, height: int) -> tuple[Array, Array, Array]:
-        """Finds what each pixel sees, one ray a column: the largest slope of view so far only grows along it.
+        """Find what each pixel sees, one ray a column: the largest slope of view so far only grows along it.
 
         Returns:
             x, y: positions in metres, of shape (height, width); an infinite y is the sky.

@@ -18,7 +18,7 @@ def splat(points: Array, depth: Array, light: Array, width: int, height: int) ->
 
 
 def conifer(rng: np.random.Generator, snow: bool, sun: Array) -> Image.Image:
-    """A spruce of 100x240 pixels: whorls of drooping branches, each a flat spray of needles, with snow on top."""
+    """Draw a spruce of 100x240 pixels: whorls of drooping branches with needles, with snow on top."""
     points, normals, depth, shade, white = [], [], [], [], []
     slim, droop = rng.uniform(0.13, 0.18), rng.uniform(0.6, 1.2)
     for level in np.arange(0.05, 0.985, 0.021):
@@ -54,7 +54,7 @@ def conifer(rng: np.random.Generator, snow: bool, sun: Array) -> Image.Image:
 
 
 def broadleaf(rng: np.random.Generator, bare: bool, sun: Array) -> Image.Image:
-    """A leaf tree of 200x220 pixels: boughs that fork within a round crown and, unless bare, clumps of leaves."""
+    """Draw a leaf tree of 200x220 pixels: boughs that fork in a round crown and, unless bare, clumps of leaves."""
     canvas = Image.new("RGBA", (400, 440))
     draw = ImageDraw.Draw(canvas)
 
@@ -116,7 +116,7 @@ def plant(world: World) -> Array:
 
 
 def tree_shadows(world: World, trees: Array, x: Array, y: Array) -> Array:
-    """What the trees of the nearest 500 m leave of the sun at each point: 1 all, 0 nothing."""
+    """Return the share of sunlight that the trees of the nearest 500 m leave at each point."""
     canvas = Image.new("L", (1000, 1000), 255)  # two pixels a metre, x from -250
     draw = ImageDraw.Draw(canvas)
     away = -world.sun[:2] / max(world.sun[2], 0.2)

@@ -43,5 +43,5 @@ models have their own.
 
 
 def about_tab() -> None:
-    """Builds the tab."""
+    """Build the tab."""
     gr.Markdown(ABOUT, elem_id="about")

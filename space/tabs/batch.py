@@ -59,7 +59,7 @@ class Batch:
 
 
 def sent_photos(uploads: list[dict[str, Any]] | None) -> list[Member | Path]:
-    """The uploads: photos, and zip files, which are opened later."""
+    """Return the uploads: photos, and zip files, which are opened later."""
     if not uploads:
         raise Refusal("Choose photos or a zip file first.")
     found: list[Member | Path] = []
@@ -79,7 +79,7 @@ def translate_all(
     stopped: Callable[[], bool] = lambda: False,
     previews: int = PREVIEWS,
 ) -> Iterator[Batch]:
-    """Translates photos and the photos inside zip files; yields after each what there is by then.
+    """Translate photos and the photos inside zip files; yields after each what there is by then.
 
     One that cannot be translated costs a line in the report, and the others go on. What was done by then is also the
     result of a batch that is stopped, or that takes too long.
@@ -155,7 +155,7 @@ def translate_all(
 
 
 def side_by_side(step: PhotoStep) -> Image.Image:
-    """A photo and its translation in one picture, small enough for a gallery."""
+    """Return a photo and its translation in one image, small enough for a gallery."""
     halves = [picture.convert("RGB") for picture in (step.before, step.results[0]) if picture is not None]
     for half in halves:
         half.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
@@ -175,7 +175,7 @@ def flat(sent: list[Member | Path]) -> Iterator[Member]:
 
 
 def free_name(stem: PurePosixPath, domain: str, taken: set[str]) -> str:
-    """A name in the zip that no other result has, also where capitals do not count."""
+    """Return a name in the zip that no other result has, also where capitals do not count."""
     for number in range(1, len(taken) + 2):
         name = f"{stem}-{domain}{f'-{number}' if number > 1 else ''}.png"
         if name.lower() not in taken:
@@ -185,7 +185,7 @@ def free_name(stem: PurePosixPath, domain: str, taken: set[str]) -> str:
 
 
 def batch_tab(shelf: Shelf, model: gr.Dropdown) -> None:
-    """Builds the tab."""
+    """Build the tab."""
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             files = gr.File(
@@ -278,7 +278,7 @@ def batch_tab(shelf: Shelf, model: gr.Dropdown) -> None:
     def translate_batch(
         files: list[dict[str, Any]] | None, direction: str, long_side: str, model: str
     ) -> tuple[str, str]:
-        """Translates many photos from one domain to the other.
+        """Translate many photos from one domain to the other.
 
         Args:
             files: picture files, zip files of pictures, or both.

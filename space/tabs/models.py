@@ -12,7 +12,7 @@ from uploads import Refusal, escaped
 
 
 def models_tab(shelf: Shelf, model: gr.Dropdown) -> None:
-    """Builds the tab; it shows the model that is chosen above the tabs."""
+    """Build the tab; it shows the model that is chosen above the tabs."""
     first = shelf.first
     gr.HTML(model_list(shelf), visible=len(shelf.checkpoints) > 1, elem_id="model-list")
     figures = gr.HTML(figures_of(first), elem_id="figures")
@@ -66,7 +66,7 @@ def models_tab(shelf: Shelf, model: gr.Dropdown) -> None:
         )
 
     def models() -> list[dict[str, Any]]:
-        """Lists the models of this page: their names, what each direction translates, and the numbers of each.
+        """List the models of this page: their names, what each direction translates, and the numbers of each.
 
         Returns:
             For each model its `name`, its `directions` (a2b, b2a, with what they translate) and its `metrics`.
@@ -154,7 +154,7 @@ def number(values: Any, *keys: str) -> float | None:
 
 
 def facts_table(checkpoint: Checkpoint) -> str:
-    """A model's facts as HTML; whatever the model's files say is text and nothing else."""
+    """Return a model's facts as HTML; whatever the model's files say is text and nothing else."""
     facts = checkpoint.facts
     rows: list[tuple[str, str]] = [("Model", checkpoint.name)]
     if facts["commit"]:
@@ -186,7 +186,7 @@ FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
 
 def metadata(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What stands between the lines `---` at the beginning of a model's card."""
+    """Return the text between the `---` lines at the start of a model's card."""
     found = FRONT_MATTER.match(checkpoint.card)
     try:
         content = yaml.safe_load(found[1]) if found else {}
@@ -196,7 +196,7 @@ def metadata(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def plain_markdown(text: str) -> str:
-    """A model's card or report as Markdown without pictures and HTML: it may load nothing from elsewhere.
+    """Return a model's card or report as Markdown without images and HTML: it may load nothing from elsewhere.
 
     Links to other files of the model would lead nowhere, and become plain text.
     """

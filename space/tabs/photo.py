@@ -34,18 +34,18 @@ MIDDLE = (50.0, 50.01)  # in turn: the slider only moves when its position is an
 
 
 def extras_of(checkpoint: Checkpoint) -> list[tuple[str, str]]:
-    """What can be shown besides the translation; the way back only where the model knows one."""
+    """Return what can be shown besides the translation; the way back only if the model has one."""
     return [(label, name) for name, label in EXTRAS.items() if name != "cycle" or len(checkpoint.domains) == 2]
 
 
 def ends(checkpoint: Checkpoint, direction: str) -> str:
-    """The captions at the slider's ends."""
+    """Return the captions at the slider's ends."""
     source, target = (escaped(title_case(name)) for name in checkpoint.domains[direction])
     return f"<div class='ends'><span>{source}</span><span>{target}</span></div>"
 
 
 def photo_tab(shelf: Shelf, model: gr.Dropdown, results: ExampleResults, page: gr.Blocks) -> None:
-    """Builds the tab; what it offers follows the model that is chosen.
+    """Build the tab; what it offers follows the model that is chosen.
 
     Args:
         shelf: the models.
@@ -121,7 +121,7 @@ def photo_tab(shelf: Shelf, model: gr.Dropdown, results: ExampleResults, page: g
     jobs = Jobs()
 
     def translate(photo: dict[str, Any] | None, direction: str, long_side: str, model: str) -> str:
-        """Translates a photo from one domain to the other, such as from summer to winter.
+        """Translate a photo from one domain to the other, such as from summer to winter.
 
         Args:
             photo: a JPEG, PNG, WebP, AVIF, GIF (its first frame), BMP or TIFF file.
@@ -229,7 +229,7 @@ def photo_tab(shelf: Shelf, model: gr.Dropdown, results: ExampleResults, page: g
         }
 
     def first_pair() -> tuple[Any, Any]:
-        """Shows the first example where its translation had to be computed first."""
+        """Show the first example if its translation had to be computed."""
         try:
             result = results.result(first, examples[0])
         except Refusal:
@@ -250,7 +250,7 @@ def photo_tab(shelf: Shelf, model: gr.Dropdown, results: ExampleResults, page: g
         ]
 
     def replace_unseen(upload: dict[str, Any] | None) -> tuple[Any, Any]:
-        """Gives a photo that no browser shows, such as a TIFF, as a PNG of the same pixels."""
+        """Give a photo that no browser shows, such as a TIFF, as a PNG of the same pixels."""
         enabled = gr.update(interactive=upload is not None)
         try:
             copy = shown_copy(uploaded_file(upload)) if upload else None
@@ -283,7 +283,7 @@ def thumbnails(results: ExampleResults, checkpoint: Checkpoint, examples: list[E
 
 
 def working(step: PhotoStep, clock: Clock) -> str:
-    """What the page says while a photo waits or is translated."""
+    """Return the message shown while a photo waits or is translated."""
     if step.ahead:
         return status(f"Waiting for {step.ahead} other{'s' if step.ahead > 1 else ''} …", 0)
     if step.total <= 1:
@@ -294,7 +294,7 @@ def working(step: PhotoStep, clock: Clock) -> str:
 
 
 def save_png(checkpoint: Checkpoint, step: PhotoStep, upload: dict[str, Any] | None, direction: str) -> Path:
-    """Writes the full-size result, named after the upload."""
+    """Write the full-size result, named after the upload."""
     target = checkpoint.domains[direction_of(checkpoint.domains, direction)][1]
     stem = plain_name(str((upload or {}).get("orig_name") or "photo"))
     path = new_folder() / f"{stem}-{plain_name(target)}.png"
@@ -310,7 +310,7 @@ def present(
     extras: list[str],
     clock: Clock,
 ) -> tuple[tuple[str, str], str, Path, dict[str, str]]:
-    """Writes what the page shows of a translation.
+    """Write what the page shows of a translation.
 
     Returns:
         The slider's pair, the line below it as HTML, the file to download, and the pictures asked for besides.

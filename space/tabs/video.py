@@ -29,7 +29,7 @@ HAS_AV = importlib.util.find_spec("av") is not None
 def translate_clip(
     shelf: Shelf, upload: dict[str, Any] | None, direction: str, long_side: str, steady: bool, model: str
 ) -> Iterator[tuple[int, int, Path | None]]:
-    """Translates a clip; yields frames that are done, all frames, and at the end the result.
+    """Translate a clip; yields frames that are done, all frames, and at the end the result.
 
     Raises:
         Refusal: it cannot be done.
@@ -90,7 +90,7 @@ def why_refused(source: Path) -> str:
 
 
 def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
-    """Builds the tab."""
+    """Build the tab."""
     if not HAS_AV:
         gr.Markdown("This page was set up without PyAV, which reads and writes videos.")
         return
@@ -171,7 +171,7 @@ def video_tab(shelf: Shelf, model: gr.Dropdown) -> None:
         }
 
     def translate_video(clip: dict[str, Any] | None, direction: str, long_side: str, steady: bool, model: str) -> str:
-        """Translates a short video from one domain to the other; its sound is kept.
+        """Translate a short video from one domain to the other; its sound is kept.
 
         Args:
             clip: an MP4, WebM, MOV, MKV or AVI file.

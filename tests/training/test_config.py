@@ -180,7 +180,7 @@ def test_every_field_survives_writing_and_reading(tmp_path: Path) -> None:
             setattr(part, name, different(hint, getattr(part, name)))
     config.evaluation.steps = 0  # not beside `epochs`
     config.data.input_range = [0.0, 4095.0]
-    config.run.recipe_length, config.run.kept = None, []  # of a command, and never written
+    config.run.recipe_length, config.run.kept, config.run.dry_run = None, [], False  # of a command, never written
     assert not any(getattr(config, f.name) == getattr(TrainConfig(), f.name) for f in dataclasses.fields(config))
     assert read(tmp_path, config.to_yaml()) == config
     assert read(tmp_path, TrainConfig().to_yaml()) == TrainConfig()

@@ -56,7 +56,7 @@ class BadPictures:
             logger.warning("Skipped a picture (%d of this domain so far): %s", number, fault)
 
     def news(self) -> dict[str, Any]:
-        """What the other processes are to know, in plain types; told once."""
+        """Return the news for the other processes, in plain types, once."""
         untold, self._untold = self._untold, {}
         return {"read": self.read, "faults": untold}
 
@@ -91,7 +91,7 @@ class BadPictures:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to go on counting, and to name nothing twice."""
+        """Return what a resumed run needs to go on counting, and to name nothing twice."""
         return {"read": self.read, "faults": dict(self.faults)}
 
     def resume(self, states: Sequence[Mapping[str, Any]], rank: int, num_processes: int) -> None:

@@ -66,7 +66,7 @@ class Source:
             self.pictures = _without_repeats(self.pictures, spec)
 
     def name(self, place: int) -> str:
-        """What stays the same where the data lie elsewhere: a path below the folder, a row's number."""
+        """Return a name that doesn't change when the data move: a path below the folder, a row number."""
         if isinstance(self.pictures, Rows):
             return str(self.pictures.indices[place])
         inside, joint, file = str(self.pictures[place]).rpartition("::")  # in a zip file, as fsspec writes it
@@ -75,13 +75,13 @@ class Source:
         return f"{inside}{joint}{file}"
 
     def part(self, places: Sequence[int]) -> Sequence[Picture]:
-        """Some of the pictures."""
+        """Return some of the images."""
         if isinstance(self.pictures, Rows):
             return Rows(self.pictures.table, self.pictures.indices[np.asarray(places, dtype=int)])
         return [self.pictures[place] for place in places]
 
     def shards(self, places: Sequence[int], in_shards: bool) -> Shards:
-        """What the source is dealt out of.
+        """Return the shards of the source.
 
         Args:
             places: Which of its pictures, where it is no stream.
@@ -139,12 +139,12 @@ class Domain:
         return bool(self._tested)
 
     def opened(self) -> dict[str, list[Source]]:
-        """The sources, opened, by the flags that name them."""
+        """Open the sources; return them by the flags that name them."""
         found = {f"data.{self.key}": self.sources, f"data.test_{self.key}": self.test_sources}
         return {name: sources for name, sources in found.items() if sources}
 
     def folder(self) -> Path:
-        """The folder that the pictures' names begin below.
+        """Return the folder that the images' names begin below.
 
         Raises:
             ValueError: If it is no folder of picture files.
@@ -163,7 +163,7 @@ class Domain:
         ]
 
     def revisions(self) -> dict[str, str]:
-        """The commit that each data set on the Hub is read at, by the flag and its place."""
+        """Return the commit of each Hub dataset, by the flag and its position."""
         found = {f"`{source.spec.key}` {source.spec.place}": source.revision for source in self.sources}
         return {name: commit for name, commit in found.items() if commit is not None}
 
@@ -179,7 +179,7 @@ class Domain:
         return parts[0] if len(parts) == 1 else [picture for part in parts for picture in part]
 
     def training_pictures(self, places: Sequence[int]) -> Sequence[Picture]:
-        """The pictures to train with; of a domain that is streamed, some of them."""
+        """Return the training images; for a streamed domain, some of them."""
         return sample(self.sources, self.config.stream_samples) if self.is_streamed else self.pictures(places)
 
     def test_pictures(self, places: Sequence[int]) -> Sequence[Picture]:
@@ -193,7 +193,7 @@ class Domain:
         return parts[0] if len(parts) == 1 else [picture for part in parts for picture in part]
 
     def groups(self, places: Sequence[int]) -> list[Group]:
-        """What the training pictures are dealt out of; nothing where they are shuffled as a whole."""
+        """Return the shards of the training images; none if they are shuffled as a whole."""
         in_shards = self.config.shuffle_buffer is not None
         if not (self.is_streamed or self.is_weighted or in_shards):
             return []
@@ -236,7 +236,7 @@ class Domain:
 
 
 def sample(sources: Sequence[Source], count: int) -> list[Picture]:
-    """Some pictures of each source, from few of its shards.
+    """Return some images of each source, from few of its shards.
 
     Raises:
         ValueError: If a stream has none.
@@ -261,7 +261,7 @@ def sample(sources: Sequence[Source], count: int) -> list[Picture]:
 
 
 def _without_repeats(pictures: Sequence[Picture], spec: SourceSpec) -> Sequence[Picture]:
-    """The first of every picture whose file's content is repeated."""
+    """Return the first of every image whose file's content is repeated."""
     seen: set[bytes] = set()
     kept = []
     with (

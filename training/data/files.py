@@ -19,7 +19,7 @@ SHARDS = frozenset(KINDS)
 
 
 def picture_files(spec: SourceSpec) -> tuple[list[Path], Path] | None:
-    """The picture files of a source, sorted by path, and the folder below which their names begin.
+    """Return the image files of a source, sorted by path, and the folder below which their names begin.
 
     Args:
         spec: The source.
@@ -60,7 +60,7 @@ def is_data_set(spec: SourceSpec, folder: Path) -> bool:
 
 
 def list_pictures(folder: str | Path, key: str) -> list[Path]:
-    """The picture files of a folder and its sub-folders, hidden ones left out, sorted by path.
+    """Return the image files of a folder and its sub-folders, hidden ones left out, sorted by path.
 
     Args:
         folder: The folder.
@@ -85,14 +85,14 @@ def list_pictures(folder: str | Path, key: str) -> list[Path]:
 
 
 def matches(pattern: str) -> list[Path]:
-    """The visible files that a pattern names, sorted; `**` is any number of folders."""
+    """Return the visible files that a pattern names, sorted; `**` is any number of folders."""
     return sorted(
         path for path in map(Path, glob.glob(str(Path(pattern).expanduser()), recursive=True)) if path.is_file()
     )
 
 
 def fixed_folder(place: str) -> Path:
-    """The folder above a pattern's first part with a wildcard; anything else as it is."""
+    """Return the folder above a pattern's first part with a wildcard; anything else as it is."""
     path = Path(place).expanduser()
     parts = [] if path.exists() else path.parts
     return next((Path(*parts[:index]) for index, part in enumerate(parts) if glob.has_magic(part)), path)
@@ -152,7 +152,7 @@ def _refuse_both_domains(spec: SourceSpec, folder: Path) -> None:
 
 
 def _text(content: bytes) -> str:
-    """The text of a list: UTF-8 or UTF-16, with a byte-order mark or without."""
+    """Return the text of a list: UTF-8 or UTF-16, with a byte-order mark or without."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16")
     if b"\0" in content[:2] or b"\0" in content[2:4]:  # what begins in ASCII has a zero in each of its first pairs
@@ -161,7 +161,7 @@ def _text(content: bytes) -> str:
 
 
 def _named(folder: Path, line: str) -> Path:
-    """The file that a line names: as it is written, without quotation marks, or with slashes for backslashes."""
+    """Return the file that a line names: as written, without quotation marks, or with backslashes as slashes."""
     bare = line[1:-1] if len(line) > 1 and line[0] == line[-1] and line[0] in "\"'" else line
     names = dict.fromkeys([line, bare, bare.replace("\\", "/")])
     return next((folder / name for name in names if os.path.isfile(folder / name)), folder / list(names)[-1])

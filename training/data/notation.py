@@ -83,7 +83,7 @@ class SourceSpec:
         return any([self.config, self.split, self.column, self.label, self.label_column])
 
     def secret(self) -> str | None:
-        """The token itself, from the environment.
+        """Return the token itself, from the environment.
 
         Raises:
             ValueError: If there is no such variable.
@@ -97,7 +97,7 @@ class SourceSpec:
         return os.environ[self.token]
 
     def refuse(self, fault: str) -> ValueError:
-        """An error that names the flag and the source."""
+        """Return an error that names the flag and the source."""
         return ValueError(f"`{self.key}` {self.text}: {fault}")
 
 
@@ -105,7 +105,7 @@ OPTIONS = ("config", "split", "column", "revision", "token", "label", "label_col
 
 
 def read_sources(written: Written, key: str, allow_outside_files: bool = False) -> list[SourceSpec]:
-    """What a flag or a recipe's key says.
+    """Parse a flag or a recipe's key.
 
     Args:
         written: One source, several, or none.

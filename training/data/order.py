@@ -99,7 +99,7 @@ class SourceOrder:
         self.stopped = False
 
     def __call__(self, position: Position) -> Iterator[tuple[tuple[int, int], Picture, Position]]:
-        """The pictures from a position on, endlessly, each with its shard and row and the position after it.
+        """Yield the images from a position on, endlessly, each with its shard, row and next position.
 
         Raises:
             ValueError: If a shard cannot be read, or there is no picture in any.
@@ -140,7 +140,7 @@ class SourceOrder:
     def _pass(
         self, epoch: int, offset: int, start: int
     ) -> Iterator[tuple[int, tuple[tuple[int, int], Picture] | None]]:
-        """The rows of a pass from `offset` on: how many are gone by with each, and those that are this share's."""
+        """Return the rows of a pass from `offset` on: how many have passed with each, and this share's rows."""
         begin = self._block_start(epoch, offset)
         rows = self._rows(epoch, begin)
         size = self.buffer if begin else self._first_block(epoch)
@@ -152,7 +152,7 @@ class SourceOrder:
             size = self.buffer
 
     def _rows(self, epoch: int, skip: int) -> Iterator[tuple[tuple[int, int], Picture]]:
-        """The rows of a pass as they are read, without the first `skip`: whole shards are passed over unread."""
+        """Return the rows of a pass in reading order without the first `skip`; whole shards are skipped unread."""
         seen: set[bytes] = set()
         for shard in self._shards(epoch):
             known = self.shards.known(shard)
@@ -174,7 +174,7 @@ class SourceOrder:
                     yield place, picture
 
     def _shards(self, epoch: int) -> list[int]:
-        """The shards that this process reads in a pass."""
+        """Return the shards that this process reads in a pass."""
         order = self._rng(epoch, _SHARDS).permutation(self.shards.num_shards)
         return (order if self.takes_turns else order[self.share.rank :: self.share.num_processes]).tolist()
 
@@ -216,7 +216,7 @@ class DomainOrder:
         self.positions = [Position()] * len(groups)
 
     def __iter__(self) -> Iterator[Dealt]:
-        """What comes next, endlessly; `advance` says how far its user is.
+        """Yield what comes next, endlessly; `advance` says how far its user is.
 
         Raises:
             ValueError: If a shard cannot be read, or there is no picture in any.
@@ -263,7 +263,7 @@ class DomainOrder:
             self.sources[number].learn(self.positions[number], saved["finished"])
 
     def _draws(self, drawn: int) -> Iterator[int]:
-        """The source of each picture, from the `drawn`-th on."""
+        """Return the source of each image, from the `drawn`-th on."""
         if len(self.sources) == 1:
             while True:
                 yield 0
@@ -275,7 +275,7 @@ class DomainOrder:
 
 
 def next_passes(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A state for other processes than those that had `states`: every source begins the pass after the latest."""
+    """Return a state for another number of processes: every source begins the pass after the latest."""
     sources = zip(*(state["sources"] for state in states), strict=True)
     return {
         "drawn": max(state["drawn"] for state in states),

@@ -41,7 +41,7 @@ def _common_files(source: Source, other: Source) -> set[str]:
 
 
 def _rows_of(source: Source) -> tuple[object, ...]:
-    """What tells a source's rows from those of another one."""
+    """Return what identifies a source's rows."""
     spec = source.spec
     place = os.path.realpath(spec.place) if Path(spec.place).exists() else spec.place
     return place, spec.config, source.split, spec.column, spec.revision, spec.label, spec.label_column

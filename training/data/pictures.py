@@ -41,7 +41,7 @@ class Encoded(NamedTuple):
         return self.name
 
     def content(self) -> bytes:
-        """The file's bytes.
+        """Return the file's bytes.
 
         Raises:
             ValueError: If there are none, the table may not name that file, or it cannot be read.
@@ -69,7 +69,7 @@ class Table:
     secret: str | None = None
 
     def picture(self, index: int) -> Encoded:
-        """The picture of a row, read now."""
+        """Return the image of a row, read now."""
         return encoded(cell_of(self.rows[index], self.column), f"{self.name} row {index}", self.access, self.secret)
 
 
@@ -84,7 +84,7 @@ class Row:
         return f"{self.table.name} row {self.index}"
 
     def content(self) -> bytes:
-        """The file's bytes; see `Encoded.content`."""
+        """Return the file's bytes; see `Encoded.content`."""
         return self.table.picture(self.index).content()
 
 
@@ -125,7 +125,7 @@ MEMBER = "__key__"
 
 
 def cell_of(row: dict[str, Any], column: str) -> Any:
-    """A row's cell; of an archive's member with its name."""
+    """Return a row's cell; of an archive's member with its name."""
     cell = row[column]
     if cell is not None and cell["bytes"] is not None and row.get(MEMBER):
         return {"bytes": cell["bytes"], "path": f"{row[MEMBER]}.{column}"}
@@ -133,7 +133,7 @@ def cell_of(row: dict[str, Any], column: str) -> Any:
 
 
 def encoded(cell: Any, name: str, access: TableAccess | None = None, secret: str | None = None) -> Encoded:
-    """A cell of a column of pictures, as `datasets.Image(decode=False)` has it: `{"bytes": …, "path": …}` or none.
+    """Return an image cell as `datasets.Image(decode=False)` has it: `{"bytes": …, "path": …}` or `None`.
 
     Args:
         cell: The cell.
@@ -150,7 +150,7 @@ def encoded(cell: Any, name: str, access: TableAccess | None = None, secret: str
 
 
 def open_picture(picture: Picture, input_range: InputRange = None) -> Image.Image:
-    """The picture as `cyclegan_hf.images.io.open_image` opens it.
+    """Return the image as `cyclegan_hf.images.io.open_image` opens it.
 
     Args:
         picture: The picture.
@@ -168,7 +168,7 @@ def open_picture(picture: Picture, input_range: InputRange = None) -> Image.Imag
 
 
 def digest(picture: Picture) -> bytes:
-    """What tells two pictures' files apart: 16 bytes. One that cannot be read is like no other."""
+    """Return 16 bytes that identify an image's file. An unreadable one equals no other."""
     try:
         content = picture.read_bytes() if isinstance(picture, Path) else picture.content()
     except (OSError, ValueError):

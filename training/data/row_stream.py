@@ -114,7 +114,7 @@ class ReadAhead(Iterator[Dealt]):
         self._end = weakref.finalize(self, _end_reading, order, self._pool)
 
     def __next__(self) -> Dealt:
-        """The next row.
+        """Return the next row.
 
         Raises:
             ValueError: If the source cannot be read, or has no picture.
@@ -193,7 +193,7 @@ class RowStream:
         return self.order.drawn * self._share.num_processes
 
     def __next__(self) -> torch.Tensor:
-        """The next batch, `(batch_size, channels, size, size)` in model space.
+        """Return the next batch, `(batch_size, channels, size, size)` in model space.
 
         Raises:
             ValueError: If a source cannot be read, or more of its pictures than `data.max_bad_share` allows.
@@ -222,7 +222,7 @@ class RowStream:
         return torch.stack(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """What this process needs to go on after the last batch, in plain types."""
+        """Return what this process needs to resume after the last batch, in plain types."""
         return {"order": self.order.state_dict(), "bad": self.bad.state_dict()}
 
     def close(self) -> None:

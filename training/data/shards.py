@@ -28,20 +28,20 @@ class Shards(Protocol):
     unique: bool
 
     def known(self, shard: int) -> int | None:
-        """The pictures in a shard, where that is known without reading it, or has been read."""
+        """Return the number of images in a shard, if known without reading it or already read."""
 
     def is_unique(self, shard: int) -> bool:
         """Whether a shard's pictures are to be left out where they were seen before in the pass."""
 
     def rows(self, shard: int) -> Iterator[tuple[tuple[int, int], Picture]]:
-        """A shard's pictures in its order, each with its shard and row: its number in this source, for ever.
+        """Yield a shard's images in order, each with its shard and its row, a permanent number in this source.
 
         Raises:
             ValueError: If the shard cannot be read.
         """
 
     def refusal(self) -> ValueError:
-        """The error of a source without any picture."""
+        """Return the error of a source without any image."""
 
 
 class Singles:
@@ -66,7 +66,7 @@ class Singles:
         return False
 
     def rows(self, shard: int) -> Iterator[tuple[tuple[int, int], Picture]]:
-        """The one picture."""
+        """Return the one image."""
         yield (shard, 0), self.pictures[shard]
 
     def refusal(self) -> ValueError:
@@ -92,7 +92,7 @@ class TableShards:
         self._places = np.searchsorted(rows.indices, self._starts)
 
     def known(self, shard: int) -> int:
-        """The pictures in a shard."""
+        """Return the images in a shard."""
         return int(self._places[shard + 1] - self._places[shard])
 
     def is_unique(self, shard: int) -> bool:
@@ -138,7 +138,7 @@ class StreamShards:
         return " ".join([place, self.data.split, self.data.column, str(spec.label), *(self._names or [])])
 
     def known(self, shard: int) -> int | None:
-        """The pictures in a shard that has been read to its end."""
+        """Return the images in a shard that has been read to its end."""
         return self._known.get(shard)
 
     def learn(self, shard: int, length: int) -> None:
@@ -150,7 +150,7 @@ class StreamShards:
         return self.unique
 
     def rows(self, shard: int) -> Iterator[tuple[tuple[int, int], Encoded]]:
-        """The rows as `datasets` reads them."""
+        """Return the rows as `datasets` reads them."""
         name = self._names[shard] if self._names else f"{self.data.spec.place} shard {shard}"
         count = 0
         try:
@@ -163,7 +163,7 @@ class StreamShards:
         self._known[shard] = count
 
     def refusal(self) -> ValueError:
-        """The error of a label that no row has."""
+        """Return the error of a label that no row has."""
         return self.data.labels.refusal()
 
 
@@ -205,7 +205,7 @@ class JoinedShards:
         return (((shard, row), picture) for (_, row), picture in part.rows(inner))
 
     def refusal(self) -> ValueError:
-        """The error of the first part: all are empty."""
+        """Return the error of the first part: all are empty."""
         return self.parts[0].refusal()
 
     def _part(self, shard: int) -> tuple[Shards, int]:

@@ -90,7 +90,7 @@ def load_sources(config: DataConfig) -> Sources:
 
 
 def without_backgrounds(sources: Sources, config: DataConfig) -> Sources:
-    """The same pictures on white, of the domains for which the configuration asks it; made once, kept on disk.
+    """Put the images on white in the domains for which the configuration asks it; cached on disk.
 
     Raises:
         ValueError: If no method for it is installed.
@@ -114,7 +114,7 @@ def without_backgrounds(sources: Sources, config: DataConfig) -> Sources:
 def pair_randomly(
     pictures_a: Sequence[Picture], pictures_b: Sequence[Path], folder_b: Path, cap: int, seed: int
 ) -> list[Path]:
-    """A partner in B for each picture of A; no species of B is taken more than `cap` times.
+    """Return a partner in B for each image of A; no species of B is taken more than `cap` times.
 
     Every species is in an urn `cap` times, and a draw takes it out; which picture stands for it is drawn for each.
 
@@ -147,7 +147,7 @@ def pair_randomly(
 
 
 def species(path: Path, folder: Path) -> str:
-    """A picture's class: its sub-folder, or its name up to the first `-`, `_` or space (`25-female.png` is a 25)."""
+    """Return an image's class: its subfolder, or its name up to `-`, `_` or space (`25-female.png` is a 25)."""
     if path.parent != folder:
         return path.parent.as_posix()
     return re.split(r"[-_ ]", path.stem, maxsplit=1)[0]

@@ -167,7 +167,7 @@ class DomainStream:
         self._batches: Iterator[Example] = iter(loader)
 
     def __next__(self) -> torch.Tensor:
-        """The next batch, `(batch_size, channels, size, size)` in model space.
+        """Return the next batch, `(batch_size, channels, size, size)` in model space.
 
         Raises:
             ValueError: If more pictures than `data.max_bad_share` allows could not be read.
@@ -188,7 +188,7 @@ class DomainStream:
         self._batches = iter(())
 
     def state_dict(self) -> dict[str, Any]:
-        """What this process needs to go on, besides the position."""
+        """Return what this process needs to go on, besides the position."""
         return {"bad": self.bad.state_dict()}
 
 
@@ -202,7 +202,7 @@ def open_stream(
     position: int = 0,
     states: Sequence[dict[str, Any]] = (),
 ) -> DomainStream | RowStream:
-    """A domain's stream, from where an earlier run left it.
+    """Return a domain's stream, from where an earlier run left it.
 
     Args:
         sources: The run's pictures.

@@ -88,7 +88,7 @@ class Labels:
         return text == self.spec.label
 
     def refusal(self) -> ValueError:
-        """The error of a source none of whose rows fit."""
+        """Return the error of a source none of whose rows fit."""
         if not self.path:
             return self.spec.refuse("it holds no row.")
         return self.spec.refuse(
@@ -131,7 +131,7 @@ class DataSet:
         self.access = self._access()
 
     def memory_mapped(self) -> tuple[Rows, list[int] | None]:
-        """The rows in a file of this machine's, made where it is not there yet; what a label leaves out is left out.
+        """Return the rows memory-mapped from a local file, which is created if needed; filter by the label.
 
         Returns:
             The rows, and how many each shard has, before a label is looked at; none where that is not known.
@@ -160,7 +160,7 @@ class DataSet:
         return Rows(Table(column, self.column, self.spec.place, access, self.secret), indices), lengths
 
     def streamed(self) -> Any:
-        """The rows as a `datasets.IterableDataset` of the picture's and the label's columns, not decoded."""
+        """Return the rows as a `datasets.IterableDataset` of the image's and the label's columns, not decoded."""
         wanted = list(dict.fromkeys([self.column, *self.labels.columns, *self._members]))
         if _is_parquet(self.builder):
             self.builder.config.columns = wanted  # then the others are not even fetched
@@ -169,7 +169,7 @@ class DataSet:
         return _undecoded(rows.select_columns(wanted), self.column)
 
     def addresses(self) -> list[Picture]:
-        """The pictures of a folder, where they lie: nothing is fetched before one is opened."""
+        """Return the images of a folder at their place: nothing is downloaded before one is opened."""
         rows = ((number, row) for number, row in enumerate(self.streamed()) if self.labels.fits(row))
         try:
             found = [self._placed(self.rows_of(row, f"{self.spec.place} row {number}")) for number, row in rows]
@@ -180,12 +180,12 @@ class DataSet:
         return found
 
     def files(self) -> list[str] | None:
-        """The split's files, one a shard, where the data set is made of files."""
+        """Return the split's files, one per shard, if the dataset consists of files."""
         found = (self.builder.config.data_files or {}).get(self.split)
         return [str(file) for file in found] if found else None
 
     def revision(self) -> str | None:
-        """The commit of the Hub's repository that is read, where the files' addresses tell it."""
+        """Return the commit of the Hub repository that is read, if the files' addresses tell it."""
         found = re.match(r"hf://datasets/[^@]+@([0-9a-f]{40})/", (self.files() or [""])[0])
         return found[1] if found else None
 
@@ -210,15 +210,15 @@ class DataSet:
         return None
 
     def rows_of(self, row: dict[str, Any], name: str) -> Encoded:
-        """A row's picture."""
+        """Return a row's image."""
         return encoded(cell_of(row, self.column), name, self.access, self.secret)
 
     def refusal_of(self, name: str, error: Exception) -> ValueError:
-        """The error of a shard that cannot be read, or not to its end."""
+        """Return the error of a shard that cannot be read, or not to its end."""
         return self.spec.refuse(f"{name} cannot be read: {one_line(error, 300)}")
 
     def _placed(self, cell: Encoded) -> Picture:
-        """A picture of a folder: its path if it is a file here, named by its address if it is elsewhere."""
+        """Return an image of a folder: its path if it is a file here, named by its address if it is elsewhere."""
         if cell.data is not None or cell.address is None:
             return cell
         try:
@@ -295,7 +295,7 @@ class DataSet:
             raise self.spec.refuse(f"{file}: {one_line(error, 200)}") from error
 
     def _repo_id(self) -> str | None:
-        """The data set on the Hub that this is, or whose files these are."""
+        """Return the dataset on the Hub that this is, or whose files these are."""
         if self.spec.is_hub_id:
             return self.spec.place
         found = _REPO_FILES.match(self.spec.place)
@@ -316,7 +316,7 @@ class DataSet:
 
 
 def picture_column(spec: SourceSpec, features: Any) -> str:
-    """The column of pictures that a source means.
+    """Return the column of images that a source means.
 
     Args:
         spec: The source.
@@ -362,7 +362,7 @@ def _by_split(spec: SourceSpec, files: list[str]) -> dict[str, list[str]]:
 
 
 def _saved_folder(spec: SourceSpec) -> Path | None:
-    """The folder of a data set that `save_to_disk` wrote."""
+    """Return the folder of a dataset that `save_to_disk` wrote."""
     folder = Path(spec.place).expanduser()
     is_saved = (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
     return folder if is_saved and not spec.is_address else None

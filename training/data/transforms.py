@@ -36,7 +36,7 @@ def augment(image: Image.Image, config: DataConfig, rng: np.random.Generator, do
 
 
 def plain(image: Image.Image, config: DataConfig, domain: int = 0) -> Image.Image:
-    """The picture as `augment` would make it without chance: resized to the training size, its middle."""
+    """Return the image as `augment` makes it without randomness: resized to the training size, centre crop."""
     size = config.image_sizes[domain]
     image = _resized(image, size, config.resize_mode)
     left, top = (image.width - size) // 2, (image.height - size) // 2
@@ -54,7 +54,7 @@ def _resized(image: Image.Image, size: int, mode: str) -> Image.Image:
 
 
 def _warped(image: Image.Image, crop: int, config: DataConfig, rng: np.random.Generator) -> Image.Image:
-    """A random square of `crop` pixels, turned, zoomed, sheared and shifted; beyond its border a picture is mirrored.
+    """Return a random square of `crop` pixels, rotated, zoomed, sheared and shifted; reflect beyond the border.
 
     A black or white fill would be a mark of the domain, and reappear in the translations.
     """
@@ -80,7 +80,7 @@ def _warped(image: Image.Image, crop: int, config: DataConfig, rng: np.random.Ge
 
 
 def _centre(length: int, window: float, rng: np.random.Generator) -> float:
-    """The middle of a window along one side: anywhere where it fits, else the side's middle."""
+    """Return the centre of a window along one side: anywhere it fits, otherwise the middle of the side."""
     return length / 2 + rng.uniform(-0.5, 0.5) * max(0.0, length - window)
 
 

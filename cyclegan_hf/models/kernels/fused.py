@@ -54,7 +54,7 @@ class FusedPixelNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """The gradient without its share along y, which a change of length cannot move."""
+        """Return the gradient without its share along y, which a change of length cannot move."""
         y, scale = ctx.saved_tensors
         wide, grad = y.float(), gradients[0].float()
         along = wide * (grad * wide).mean(dim=1, keepdim=True)
@@ -70,7 +70,7 @@ class FusedReflectionPad(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, padding: int, dim: int) -> torch.Tensor:
-        """The first and the last `padding` values but one, mirrored, around `x`."""
+        """Return the first and the last `padding` values but one, mirrored, around `x`."""
         ctx.padding, ctx.dim = padding, dim
         size = x.shape[dim]
         before, after = x.narrow(dim, 1, padding), x.narrow(dim, size - 1 - padding, padding)

@@ -26,7 +26,7 @@ Tiles = tuple[int, int, int]
 
 
 def prefers_winograd() -> bool:
-    """Whether Winograd's way is known to be faster on this processor: one that multiplies bf16 by AVX-512.
+    """Return whether Winograd's algorithm is faster on this processor: one that multiplies bf16 with AVX-512.
 
     AMX multiplies several times as fast, so that the sums around the products weigh more; it was never measured there.
     The environment's `CYCLEGAN_WINOGRAD`, 0 or 1, decides otherwise.
@@ -72,7 +72,7 @@ class Conv3x3(nn.Conv2d):
 
 
 def winograd_conv3x3(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`F.conv2d(x, weight)` of a 3×3 kernel, by Winograd's algorithm.
+    """Compute `F.conv2d(x, weight)` of a 3×3 kernel by Winograd's algorithm.
 
     Args:
         x: `(B, C, H, W)`, padded already. The sums are in fp32, the products of values in its precision.
@@ -90,14 +90,14 @@ def winograd_conv3x3(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 # An operator of its own, so that its many small sums are compiled once, and not for each layer in whose graph it is.
 @torch.library.custom_op("cyclegan_hf::winograd", mutates_args=())
 def _convolve(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Of whole tiles: `(B, C, 2h + 2, 2w + 2)` and `(O, C, 3, 3)` to `(B, O, 2h, 2w)`."""
+    """Convolve whole tiles: `(B, C, 2h + 2, 2w + 2)` and `(O, C, 3, 3)` to `(B, O, 2h, 2w)`."""
     with torch.no_grad():
         return _compiled(_forward)(x, weight)
 
 
 @torch.library.custom_op("cyclegan_hf::winograd_backward", mutates_args=())
 def _convolve_backward(grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradients of the pictures and of the weight."""
+    """Return the gradients of the images and of the weight."""
     with torch.no_grad():
         return _compiled(_backward)(grad, x, weight)
 
@@ -132,13 +132,13 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _forward(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """A matrix product for each of a tile's 16 sums."""
+    """Compute a matrix product for each of a tile's 16 sums."""
     kernel = _of_kernel(weight).to(x.dtype)
     return _to_output(torch.bmm(_of_input(x), kernel.transpose(1, 2)), _tiles(x))  # of (16, B·h·w, O)
 
 
 def _backward(grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """All that the forward pass does is linear: its transposes, in reverse."""
+    """Apply the transposes of the forward pass, which is linear, in reverse order."""
     products = _of_output(grad.to(x.dtype))  # (16, B·h·w, O)
     grad_x = torch.bmm(products, _of_kernel(weight).to(x.dtype))  # (16, B·h·w, C)
     grad_kernel = torch.bmm(products.transpose(1, 2), _of_input(x))  # (16, O, C)
@@ -150,7 +150,7 @@ def _tiles(x: torch.Tensor) -> Tiles:
 
 
 def _of_input(x: torch.Tensor) -> torch.Tensor:
-    """Pictures `(B, C, 2h + 2, 2w + 2)` as `(16, B·h·w, C)`."""
+    """Transform images `(B, C, 2h + 2, 2w + 2)` to `(16, B·h·w, C)`."""
     pixels = x.permute(0, 2, 3, 1).float()  # (B, H, W, C)
     height, width = x.shape[2] - 2, x.shape[3] - 2
     lines = _differences([pixels[:, first : first + height : 2] for first in range(4)])
@@ -159,20 +159,20 @@ def _of_input(x: torch.Tensor) -> torch.Tensor:
 
 
 def _differences(values: Four) -> Four:
-    """What four pixels in a row come to, of which the next tile shares two."""
+    """Combine four pixels in a row, of which the next tile shares two."""
     a, b, c, d = values
     return a - c, b + c, c - b, b - d
 
 
 def _to_input(grad: torch.Tensor, tiles: Tiles) -> torch.Tensor:
-    """The transpose of `_of_input`."""
+    """Apply the transpose of `_of_input`."""
     values = grad.unflatten(1, tiles).float().unbind()  # each (B, h, w, C)
     lines = [_scatter(values[first : first + 4], 2) for first in range(0, 16, 4)]
     return _scatter(lines, 1).to(grad.dtype).permute(0, 3, 1, 2)
 
 
 def _scatter(values: Four, dim: int) -> torch.Tensor:
-    """The transpose of `_differences` and of taking every second pixel, along a dimension of `(B, H, W, C)`."""
+    """Apply the transpose of `_differences` and of taking every second pixel, along a dimension of `(B, H, W, C)`."""
     a, b, c, d = values
     after, before = ([0, 0] * (3 - dim) + ends for ends in ([0, 1], [1, 0]))  # one tile more at an end
     even = F.pad(a, after) + F.pad(b + c - a, before)
@@ -181,19 +181,19 @@ def _scatter(values: Four, dim: int) -> torch.Tensor:
 
 
 def _of_kernel(weight: torch.Tensor) -> torch.Tensor:
-    """Weights `(O, C, 3, 3)` as `(16, O, C)`, in fp32."""
+    """Transform weights `(O, C, 3, 3)` to `(16, O, C)`, in fp32."""
     lines = _thirds(weight.float().unbind(2))  # each (O, C, 3)
     return torch.stack([value for line in lines for value in _thirds(line.unbind(2))])
 
 
 def _thirds(values: Sequence[torch.Tensor]) -> Four:
-    """What three weights in a row come to."""
+    """Combine three weights in a row."""
     a, b, c = values
     return a, (a + b + c) / 2, (a - b + c) / 2, c
 
 
 def _to_kernel(grad: torch.Tensor) -> torch.Tensor:
-    """The transpose of `_of_kernel`, laid out channels last."""
+    """Apply the transpose of `_of_kernel`, laid out channels last."""
     values = grad.float().unbind()  # each (O, C)
     lines = [_to_thirds(values[first : first + 4]) for first in range(0, 16, 4)]  # each three of (O, C)
     columns = [_to_thirds(column) for column in zip(*lines, strict=True)]  # each of three rows
@@ -207,7 +207,7 @@ def _to_thirds(values: Four) -> Sequence[torch.Tensor]:
 
 
 def _to_output(products: torch.Tensor, tiles: Tiles) -> torch.Tensor:
-    """`(16, B·h·w, O)` as pictures `(B, O, 2h, 2w)`."""
+    """Transform `(16, B·h·w, O)` to images `(B, O, 2h, 2w)`."""
     values = products.unflatten(1, tiles).float().unbind()  # each (B, h, w, O)
     lines = [_pair(values[first : first + 4]) for first in range(0, 16, 4)]
     columns = [_pair(column) for column in zip(*lines, strict=True)]  # of the left pixels, and of the right
@@ -222,7 +222,7 @@ def _pair(values: Four) -> Sequence[torch.Tensor]:
 
 
 def _of_output(grad: torch.Tensor) -> torch.Tensor:
-    """The transpose of `_to_output`: `(B, O, 2h, 2w)` as `(16, B·h·w, O)`."""
+    """Apply the transpose of `_to_output`: `(B, O, 2h, 2w)` to `(16, B·h·w, O)`."""
     pixels = grad.permute(0, 2, 3, 1).float()  # (B, H, W, O)
     lines = _of_pair(pixels[:, ::2], pixels[:, 1::2])
     values = [value for line in lines for value in _of_pair(line[:, :, ::2], line[:, :, 1::2])]
