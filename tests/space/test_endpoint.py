@@ -50,7 +50,7 @@ def test_the_endpoint_tells_its_types(client: Any) -> None:
     assert parameters["direction"]["type"]["enum"] == ["a2b", "b2a"]
     assert parameters["model"]["type"]["enum"] == ["model"]
     assert parameters["long_side"]["type"]["enum"] == ["512", "1024", "original"]
-    assert endpoints["/translate"]["description"].startswith("Translates a photo")
+    assert endpoints["/translate"]["description"].startswith("Translate a photo")
 
 
 @pytest.mark.parametrize("direction", ["a2b", "b2a"])
