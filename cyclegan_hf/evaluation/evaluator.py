@@ -26,8 +26,8 @@ from cyclegan_hf.evaluation.describe import (
     distance_name,
     patches_of,
 )
+from cyclegan_hf.evaluation.failure_checks import SIGNS, measure, present
 from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, spread
-from cyclegan_hf.evaluation.signs import SIGNS, measure, present
 from cyclegan_hf.image_processor import ImageProcessor, Rounding
 from cyclegan_hf.metrics.artifacts import alike, same_channels
 from cyclegan_hf.metrics.color import color_difference, mean_lab

@@ -17,6 +17,7 @@ from cyclegan_hf.atomic import whole_folder
 from cyclegan_hf.evaluation.describe import SetSettings
 from cyclegan_hf.evaluation.evaluator import Evaluator, PairMeasure, Settings
 from cyclegan_hf.evaluation.gallery import Gallery
+from cyclegan_hf.evaluation.markdown import report_markdown
 from cyclegan_hf.evaluation.networks import DEFAULT_NETWORK, find_network, on_device
 from cyclegan_hf.evaluation.pictures import (
     Pictures,
@@ -36,7 +37,6 @@ from cyclegan_hf.evaluation.report import (
 )
 from cyclegan_hf.evaluation.run_logs import read_logs
 from cyclegan_hf.evaluation.subjects import Subject, load_subject
-from cyclegan_hf.evaluation.tables import report_markdown
 from cyclegan_hf.image_processor import Rounding
 from cyclegan_hf.metrics.artifacts import alike
 from cyclegan_hf.metrics.dino import load_dino

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from cyclegan_hf.training.command import parse_command
+from cyclegan_hf.training.config import TrainConfig, recipe_path
 from tests.training.tiny import write_recipe
-from training.command import parse_command
-from training.config import TrainConfig, recipe_path
 
 
 DATA_FLAGS = ["--data.a", "A", "--data.b", "B"]

@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.training.config import TrainConfig
 from tests.testing_utils import make_picture, write_domains
 from tests.training.tiny import identical, largest_difference, write_recipe
-from training.config import TrainConfig
 
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "train.py"

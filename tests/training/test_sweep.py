@@ -16,13 +16,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.sweep.search_space import own_values, search_space, with_values
+from cyclegan_hf.training.sweep.summary import plot_sweep
+from cyclegan_hf.training.sweep.trials import read_options, sweep
+from cyclegan_hf.training.trainer import Trainer
 from tests.training.test_end_to_end import PATIENCE, logged_steps, logged_steps_now, start, wait_for
 from tests.training.tiny import largest_difference, tiny_config
-from training.config import TrainConfig
-from training.search_space import own_values, search_space, with_values
-from training.sweep import read_options, sweep
-from training.sweep_report import plot_sweep
-from training.trainer import Trainer
 
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "sweep.py"
