@@ -15,7 +15,7 @@ import cyclegan_hf
 ROOT = Path(__file__).resolve().parents[1]
 # A part (a folder or module of cyclegan_hf) may import those of the layers above its own line, and no neighbour.
 LAYERS = [
-    {"errors"},
+    {"errors", "regular_files"},
     {"arguments", "feature_networks", "hardware", "processes", "saved_format", "tables"},
     {"atomic"},
     {"images"},

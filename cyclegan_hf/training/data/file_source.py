@@ -6,9 +6,10 @@ import logging
 import os
 from pathlib import Path
 
-from cyclegan_hf.images.files import require_regular_file, split_by_extension, visible_files
+from cyclegan_hf.images.files import split_by_extension, visible_files
 from cyclegan_hf.images.formats import left_out_text, readable_extensions
-from cyclegan_hf.tables.access import is_below, read_regular_file, real_folders, shown
+from cyclegan_hf.regular_files import read_regular_file, require_regular_file
+from cyclegan_hf.tables.access import is_below, real_folders, shown
 from cyclegan_hf.training.data.notation import KINDS, OUTSIDE_FLAG, SourceSpec
 
 

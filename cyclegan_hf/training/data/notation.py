@@ -19,11 +19,12 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cyclegan_hf.hub.ids import is_hub_id
+
 
 KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow", ".zip": "imagefolder"}
 """What `datasets` calls files by their extension."""
 ADDRESSES = ("hf://", "https://", "http://")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _OPTION = re.compile(r"\s*\w+=")
 
 OUTSIDE_FLAG = "--data.allow-outside-files"
@@ -75,7 +76,7 @@ class SourceSpec:
     @property
     def is_hub_id(self) -> bool:
         """Whether the place is an id on the Hub: `user/name`, where there is no such path on this machine."""
-        return _HUB_ID.fullmatch(self.place) is not None and not Path(self.place).exists()
+        return is_hub_id(self.place)
 
     @property
     def is_table(self) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, metadata_load
 from yaml import YAMLError
 
+from cyclegan_hf.hub.ids import is_hub_id
 from cyclegan_hf.training.config import TrainConfig
 from cyclegan_hf.training.data.notation import SourceSpec, read_sources
 
@@ -59,7 +60,7 @@ def _base_model(warm_start: str | None) -> str | None:
     """Return the Hub model that a run starts from, directly or through a folder whose card names it."""
     if warm_start is None:
         return None
-    if SourceSpec(key="run.warm_start", text=warm_start, place=warm_start).is_hub_id:
+    if is_hub_id(warm_start):
         return warm_start
     card = Path(warm_start, "README.md")
     try:
