@@ -15,7 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cyclegan_hf.atomic import whole_folder
 from cyclegan_hf.evaluation.describe import SetSettings
-from cyclegan_hf.evaluation.evaluator import Evaluator, PairMeasure, Settings
+from cyclegan_hf.evaluation.evaluator import Evaluator, PairMeasure
 from cyclegan_hf.evaluation.gallery import Gallery
 from cyclegan_hf.evaluation.markdown import report_markdown
 from cyclegan_hf.evaluation.networks import DEFAULT_NETWORK, find_network, on_device
@@ -35,6 +35,7 @@ from cyclegan_hf.evaluation.report import (
     write_comparison,
     write_report,
 )
+from cyclegan_hf.evaluation.results import Settings
 from cyclegan_hf.evaluation.run_logs import read_logs
 from cyclegan_hf.evaluation.subjects import Subject, load_subject
 from cyclegan_hf.image_processor import Rounding

@@ -10,7 +10,7 @@ from torch import nn
 from cyclegan_hf.losses.adversarial import adversarial_loss
 from cyclegan_hf.losses.relativistic import dual_head_relativistic_loss, dual_head_score, relativistic_loss
 from cyclegan_hf.metrics.discrimination import score_accuracy
-from cyclegan_hf.training.config import LossConfig
+from cyclegan_hf.training.config_groups import LossConfig
 
 
 class Verdict(NamedTuple):

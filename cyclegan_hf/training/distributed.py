@@ -17,7 +17,8 @@ from cyclegan_hf.errors import one_line
 from cyclegan_hf.hardware import can_compile, fast_dtype
 from cyclegan_hf.processes import Processes, cores_of_this_process, lonely_process_warning
 from cyclegan_hf.training.builders import mixes_batch
-from cyclegan_hf.training.config import RunConfig, TrainConfig
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import RunConfig
 from cyclegan_hf.training.objectives import Networks
 from cyclegan_hf.training.record.logs import check_tracker
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from cyclegan_hf.training.config import LossConfig, TrainConfig
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import LossConfig
 from cyclegan_hf.training.data.sources import Sources
 from cyclegan_hf.training.objectives import (
     Networks,

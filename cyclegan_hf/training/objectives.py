@@ -20,7 +20,7 @@ from cyclegan_hf.losses.feature_matching import feature_matching_loss
 from cyclegan_hf.losses.gradient_penalty import gradient_penalty
 from cyclegan_hf.losses.paired import paired_loss
 from cyclegan_hf.losses.total_variation import total_variation_loss
-from cyclegan_hf.training.config import LossConfig
+from cyclegan_hf.training.config_groups import LossConfig
 from cyclegan_hf.training.discriminator_outputs import Verdict, accuracy, fooling_loss, judge, judging_loss, score
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cyclegan_hf.training.config import LrSchedulerConfig, OptimizerConfig
+from cyclegan_hf.training.config_groups import LrSchedulerConfig, OptimizerConfig
 from cyclegan_hf.training.objectives import Networks
 
 

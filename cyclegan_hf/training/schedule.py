@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from fractions import Fraction
 
-from cyclegan_hf.training.config import LrSchedulerConfig, RunConfig, TrainConfig
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import LrSchedulerConfig, RunConfig
 from cyclegan_hf.training.optimizers import learning_rate_factor
 
 

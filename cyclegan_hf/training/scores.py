@@ -16,12 +16,13 @@ from PIL import Image
 from cyclegan_hf.evaluation import evaluator as library
 from cyclegan_hf.evaluation.comparison import against_untouched, spreads
 from cyclegan_hf.evaluation.describe import FEWEST_FOR_KID, SMALLEST, SetSettings
-from cyclegan_hf.evaluation.evaluator import Settings
 from cyclegan_hf.evaluation.networks import find_network, on_device, published_weights
 from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, spread
 from cyclegan_hf.evaluation.protocol import protocol_of
+from cyclegan_hf.evaluation.results import Settings
 from cyclegan_hf.feature_networks import VARIANTS, weights_file
-from cyclegan_hf.training.config import EvaluationConfig, TrainConfig
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import EvaluationConfig
 from cyclegan_hf.training.data.config import DataConfig
 from cyclegan_hf.training.data.rows import Picture, open_picture
 from cyclegan_hf.training.data.sources import Sources

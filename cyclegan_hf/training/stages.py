@@ -27,7 +27,8 @@ from cyclegan_hf.pipelines.pipeline_cyclegan import CycleGANPipeline
 from cyclegan_hf.processes import Processes
 from cyclegan_hf.saved_format import INDEX_NAME, STATE_FOLDER, read_json
 from cyclegan_hf.training.checkpointing import BEST_FOLDER, METRICS_NAME, STAGES_NAME, find_checkpoint
-from cyclegan_hf.training.config import StageConfig, TrainConfig, with_validation_split
+from cyclegan_hf.training.config import TrainConfig, with_validation_split
+from cyclegan_hf.training.config_groups import StageConfig
 from cyclegan_hf.training.data.sources import load_sources
 from cyclegan_hf.training.hub_config import HubConfig
 from cyclegan_hf.training.record.card import complete_card

@@ -8,7 +8,8 @@ import torch
 from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
 from cyclegan_hf.models.generator_unet import UnetGenerator
 from cyclegan_hf.training.builders import build_networks, image_processors, mixes_batch
-from cyclegan_hf.training.config import DataConfig, LossConfig, TrainConfig
+from cyclegan_hf.training.config import DataConfig, TrainConfig
+from cyclegan_hf.training.config_groups import LossConfig
 from tests.training.tiny import DISCRIMINATOR, GENERATOR
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from cyclegan_hf.training.builders import build_networks
-from cyclegan_hf.training.config import DataConfig, LossConfig, TrainConfig
+from cyclegan_hf.training.config import DataConfig, TrainConfig
+from cyclegan_hf.training.config_groups import LossConfig
 from tests.training.tiny import DISCRIMINATOR, GENERATOR
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan_hf.training.config import LossConfig
+from cyclegan_hf.training.config_groups import LossConfig
 from cyclegan_hf.training.epochs import RunningMeans, losses_on, summary
 from cyclegan_hf.training.trainer import Trainer
 from tests.training.tiny import largest_difference, tiny_config, weights

@@ -13,7 +13,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cyclegan_hf.training.builders import build_networks, mixes_batch
-from cyclegan_hf.training.config import EmaConfig, TrainConfig, recipe_path
+from cyclegan_hf.training.config import TrainConfig, recipe_path
+from cyclegan_hf.training.config_groups import EmaConfig
 from cyclegan_hf.training.ema import EmaModel
 from cyclegan_hf.training.epochs import RunningMeans
 from cyclegan_hf.training.step import TrainingStep

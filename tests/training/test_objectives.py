@@ -9,7 +9,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from cyclegan_hf.training.builders import build_networks
-from cyclegan_hf.training.config import LossConfig, TrainConfig
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import LossConfig
 from cyclegan_hf.training.objectives import (
     Networks,
     Objective,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cyclegan_hf.training.config import LrSchedulerConfig, OptimizerConfig
+from cyclegan_hf.training.config_groups import LrSchedulerConfig, OptimizerConfig
 from cyclegan_hf.training.objectives import Networks
 from cyclegan_hf.training.optimizers import Plateau, learning_rate_factor, load_optimizer_state, make_optimizers
 

@@ -9,7 +9,7 @@ import torch
 
 from cyclegan_hf.hardware import can_compile
 from cyclegan_hf.training import distributed as processes
-from cyclegan_hf.training.config import RunConfig
+from cyclegan_hf.training.config_groups import RunConfig
 from cyclegan_hf.training.distributed import LONG_RUN_EPOCHS, LONG_RUN_STEPS, choose_fast, prepare_processor
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_hf.training.config import LrSchedulerConfig, TrainConfig
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import LrSchedulerConfig
 from cyclegan_hf.training.optimizers import learning_rate_factor
 from cyclegan_hf.training.schedule import fit_schedule, schedule_in_words, steps_without_rate
 from cyclegan_hf.training.trainer import Trainer

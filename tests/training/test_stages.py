@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from cyclegan_hf import CycleGANPipeline
 from cyclegan_hf.training.builders import build_networks
 from cyclegan_hf.training.command import parse_command
-from cyclegan_hf.training.config import StageConfig, TrainConfig
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import StageConfig
 from cyclegan_hf.training.stages import history, stage_configs, stage_seeds, train_in_stages
 from cyclegan_hf.training.trainer import Trainer
 from tests.metrics.test_inception import save_network

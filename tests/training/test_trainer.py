@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cyclegan_hf import CycleGANPipeline
-from cyclegan_hf.training.config import RunConfig, TrainConfig
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import RunConfig
 from cyclegan_hf.training.distributed import make_accelerator
 from cyclegan_hf.training.trainer import Trainer
 from tests.training.tiny import largest_difference, tiny_config, weights

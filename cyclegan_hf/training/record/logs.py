@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from cyclegan_hf.atomic import whole_file
 from cyclegan_hf.errors import one_line
-from cyclegan_hf.training.config import RunConfig
+from cyclegan_hf.training.config_groups import RunConfig
 
 
 LOG_NAME = "log.jsonl"

@@ -10,7 +10,8 @@ from typing import Any
 from cyclegan_hf.atomic import whole_file
 from cyclegan_hf.feature_networks import VARIANTS
 from cyclegan_hf.training.checkpointing import BEST_FOLDER, METRICS_NAME, with_hashes
-from cyclegan_hf.training.config import EvaluationConfig, TrainConfig
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import EvaluationConfig
 from cyclegan_hf.training.data.config import DataConfig
 from cyclegan_hf.training.epochs import summary
 from cyclegan_hf.training.record.failures import Signals

@@ -8,7 +8,7 @@ import pytest
 from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cyclegan_hf.training.config import RunConfig
+from cyclegan_hf.training.config_groups import RunConfig
 from cyclegan_hf.training.record.logs import Record, check_tracker, in_console
 
 
