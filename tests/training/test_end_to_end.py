@@ -232,7 +232,7 @@ def test_help_shows_an_example(tmp_path: Path) -> None:
     process = start(PLAIN, tmp_path, "--help")
     text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
-    assert "accelerate launch training/train.py --recipe summer2winter --data.a A --data.b B" in text
+    assert "accelerate launch training/train.py --recipe few_images --data.a A --data.b B" in text
 
 
 @pytest.mark.slow
