@@ -123,7 +123,7 @@ def test_the_gradient_scaler_goes_on_from_its_scale(tmp_path: Path, monkeypatch:
         accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100, growth_interval=5)
         return accelerator
 
-    monkeypatch.setattr("cyclegan_hf.training.trainer.make_accelerator", with_scaler)
+    monkeypatch.setattr("cyclegan_hf.training.run.make_accelerator", with_scaler)
     config = tiny_config(tmp_path, run={"max_train_steps": 12, "checkpointing_steps": 6})
     unbroken = trained(config)
     shutil.move(tmp_path / "run", tmp_path / "unbroken")
