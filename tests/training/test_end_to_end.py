@@ -33,8 +33,7 @@ PATIENCE = 300  # seconds, on a busy machine
 
 def start(command: list[str], folder: Path, *arguments: object) -> subprocess.Popen[str]:
     """Start in `folder`, which is not the repository's, as a process group of its own."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environment["ACCELERATE_USE_CPU"] = "1"
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1]), "ACCELERATE_USE_CPU": "1"}
     return subprocess.Popen(
         [*command, *map(str, arguments)],
         cwd=folder,

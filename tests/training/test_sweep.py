@@ -287,7 +287,7 @@ def test_flags_are_divided_between_the_sweep_and_the_training() -> None:
 
 def test_without_optuna_one_line_names_the_extra(tmp_path: Path) -> None:
     (tmp_path / "optuna.py").write_text("raise ImportError(\"No module named 'optuna'\")", encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{SCRIPT.parents[1]}"}
     done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, env=environment)
     assert done.returncode == 1
     assert done.stderr == (
