@@ -15,7 +15,7 @@ from settings import MAX_TRANSLATED_PIXELS, PICTURE_BYTES
 import cyclegan_hf
 from cyclegan_hf.hub.download import RepoFiles
 from cyclegan_hf.hub.info import describe
-from cyclegan_hf.hub.locate import find_folder, is_hub_id
+from cyclegan_hf.hub.locate import find_folder, is_model_on_hub
 from cyclegan_hf.saved_format import GENERATORS as COMPONENTS
 from cyclegan_hf.saved_format import PRETRAINED_FOLDER
 
@@ -74,7 +74,7 @@ class Checkpoint:
         Raises:
             ValueError: there is no such model.
         """
-        is_hub_id(source)  # or else it says what it should be
+        is_model_on_hub(source)  # or else it says what it should be
         converted_folder = None
         try:
             facts = describe(source, revision=revision)
@@ -154,7 +154,7 @@ class Checkpoint:
     def _file(self, name: str) -> Path | None:
         """Return a file beside the weights, if it is there."""
         with contextlib.suppress(ValueError, OSError):
-            if self.source is not None and is_hub_id(self.source):
+            if self.source is not None and is_model_on_hub(self.source):
                 path = RepoFiles(self.source, revision=self.facts["commit"]).get(name)
             else:
                 path = (PRETRAINED_FOLDER if self.source is None else Path(self.source)) / name

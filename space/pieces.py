@@ -5,10 +5,10 @@ import math
 import numpy as np
 from PIL import Image
 
+from cyclegan_hf.pipelines.tiles import Box, Tile, margin_tiles
+
 
 ALIGNMENT = 32  # pixels: a multiple of what any network here halves
-
-Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 class Pieces:
@@ -30,25 +30,18 @@ class Pieces:
         self._photo = padded(photo, multiple)
         self._whole: list[Image.Image] = []
         width, height = self._photo.size
-        self.boxes: list[Box] = [
-            (left, top, min(left + core, width), min(top + core, height))
-            for top in range(0, height, core)
-            for left in range(0, width, core)
-        ]
+        self.tiles = margin_tiles(height, width, core, self.margin)
 
-    def crop(self, box: Box) -> Image.Image:
+    def crop(self, tile: Tile) -> Image.Image:
         """Return a piece with its margins."""
-        return self._photo.crop(self._outer(box))
+        return self._photo.crop(_corners(tile.outer))
 
-    def paste(self, box: Box, results: list[Image.Image]) -> None:
+    def paste(self, tile: Tile, results: list[Image.Image]) -> None:
         """Put the results of a piece, which have its margins, at their place."""
-        outer_left, outer_top, _, _ = self._outer(box)
-        left, top, right, bottom = box
         for index, result in enumerate(results):
             if len(self._whole) == index:
                 self._whole.append(Image.new(result.mode, self._photo.size))
-            inner = result.crop((left - outer_left, top - outer_top, right - outer_left, bottom - outer_top))
-            self._whole[index].paste(inner, (left, top))
+            self._whole[index].paste(result.crop(_corners(tile.kept)), (tile.inner.left, tile.inner.top))
 
     def results(self) -> list[Image.Image]:
         """Return the whole results, of the photo's size."""
@@ -56,35 +49,31 @@ class Pieces:
             return self._whole
         return [picture.crop(self._frame) for picture in self._whole]
 
-    def _outer(self, box: Box) -> Box:
-        left, top, right, bottom = box
-        return (
-            max(0, left - self.margin),
-            max(0, top - self.margin),
-            min(self._photo.width, right + self.margin),
-            min(self._photo.height, bottom + self.margin),
-        )
-
 
 class WholePicture:
     """A photo that goes through in one piece, with the methods of `Pieces`."""
 
     def __init__(self, photo: Image.Image) -> None:
-        self.boxes: list[Box] = [(0, 0, *photo.size)]
+        self.tiles = margin_tiles(photo.height, photo.width, max(photo.size), 0)
         self._photo = photo
         self._results: list[Image.Image] = []
 
-    def crop(self, box: Box) -> Image.Image:
+    def crop(self, tile: Tile) -> Image.Image:
         """Return the photo."""
         return self._photo
 
-    def paste(self, box: Box, results: list[Image.Image]) -> None:
+    def paste(self, tile: Tile, results: list[Image.Image]) -> None:
         """Keep the results."""
         self._results = results
 
     def results(self) -> list[Image.Image]:
         """Return the results."""
         return self._results
+
+
+def _corners(box: Box) -> tuple[int, int, int, int]:
+    """Return a box as Pillow has it."""
+    return box.left, box.top, box.right, box.bottom
 
 
 def padded(photo: Image.Image, multiple: int) -> Image.Image:

@@ -172,7 +172,7 @@ class Shelf:
         self, checkpoint: Checkpoint, pieces: Pieces | WholePicture, direction: str, cycle: bool
     ) -> Iterator[Step]:
         """Translate all pieces of a picture, each at its turn."""
-        total = len(pieces.boxes)
+        total = len(pieces.tiles)
         at_once = total if ZERO_GPU else 1  # a GPU that is lent takes all of them in one call
         ticket, seconds = Ticket(long=total > 1), 0.0
         for start in range(0, total, at_once):
@@ -182,14 +182,14 @@ class Shelf:
                     yield Step(start, total, ahead=self._turns.ahead(ticket))
             finally:
                 self._turns.leave(ticket)
-            begin, boxes = time.monotonic(), pieces.boxes[start : start + at_once]
+            begin, tiles = time.monotonic(), pieces.tiles[start : start + at_once]
             try:
-                found = self._try(checkpoint, [pieces.crop(box) for box in boxes], direction, cycle)
+                found = self._try(checkpoint, [pieces.crop(tile) for tile in tiles], direction, cycle)
             finally:
                 if not ZERO_GPU:
                     self._turns.give_back()
-            for box, results in zip(boxes, found, strict=True):
-                pieces.paste(box, results)
+            for tile, results in zip(tiles, found, strict=True):
+                pieces.paste(tile, results)
             seconds += time.monotonic() - begin
             if start + at_once < total:
                 if seconds > PHOTO_SECONDS:

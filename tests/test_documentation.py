@@ -19,14 +19,14 @@ from PIL import Image
 from cyclegan_hf import CycleGANPipeline, __version__
 from cyclegan_hf.arguments import bind_verb
 from cyclegan_hf.cli import DESCRIPTION, VERBS
+from cyclegan_hf.training.command import read_command
+from cyclegan_hf.training.trainer import Trainer
 from tests.hub_server import HubServer
 from tests.images.test_video import write_clip
 from tests.official.official_networks import Resnet, save
 from tests.testing_utils import make_picture, write_domains
 from tests.training.data_files import write_parquet
 from tests.training.tiny import tiny_config, write_recipe
-from training.command import read_command
-from training.trainer import Trainer
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +76,9 @@ def of_language(language: str, hub: bool | None = None) -> list[object]:
 
 def training_flags(words: list[str]) -> list[str] | None:
     """The flags of a training command, `None` of another one or of one with a recipe that isn't ours."""
-    scripts = [index for index, word in enumerate(words) if word in ("training/train.py", "training/control.py")]
+    scripts = [
+        index for index, word in enumerate(words) if word in ("training/train.py", "training/domain_control.py")
+    ]
     if not scripts or "recipe.yaml" in words:
         return None
     flags = words[scripts[0] + 1 :]
@@ -177,7 +179,9 @@ def hub(template: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 def training(words: list[str]) -> list[str]:
     """A training command with a tiny recipe and few steps."""
-    script = words.index("training/train.py") if "training/train.py" in words else words.index("training/control.py")
+    script = (
+        words.index("training/train.py") if "training/train.py" in words else words.index("training/domain_control.py")
+    )
     words = [*words[:script], str(ROOT / words[script]), *words[script + 1 :]]
     resumes = "latest" in words
     if "--recipe" in words:
@@ -240,7 +244,7 @@ def test_an_example_in_bash_runs(block: Block, place: Path, hub: dict[str, str])
         words = [word.replace("user/", "tester/") for word in words]
         if words[:2] == ["hf", "auth"]:
             words += ["--token", "hf_write"]
-        if "training/train.py" in words or "training/control.py" in words:
+        if "training/train.py" in words or "training/domain_control.py" in words:
             run(training(words), place, hub)
         else:
             program = PROGRAMS[words[0]]

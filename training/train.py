@@ -1,66 +1,6 @@
-"""Entry of a training run: `accelerate launch training/train.py --help` shows what it takes."""
+"""Train a CycleGAN: `accelerate launch training/train.py --help` shows the flags."""
 
-import logging
-import sys
-from pathlib import Path
-
-
-# `accelerate launch training/train.py` puts training/ first on the path; the packages lie beside it.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
-
-try:
-    from cyclegan_hf.processes import wait_passively
-
-    wait_passively()  # before torch loads
-
-    from accelerate import PartialState
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
-    from cyclegan_hf.errors import one_line
-    from training.command import parse_command
-    from training.dry_run import dry_run
-    from training.interruption import Interrupted, LastingStream, end_with_launcher
-    from training.processes import is_main_process, lost_process
-    from training.publishing import leave
-    from training.stages import train_in_stages
-    from training.trainer import Trainer
-except ImportError as error:
-    from cyclegan_hf.errors import install_command
-
-    sys.exit(f"error: {error}; training needs the extra `train`: {install_command('train')}")
-
-
-def main() -> None:
-    """Parse the command line, train, and turn what a user can mend into one line."""
-    end_with_launcher()
-    sys.stdout, sys.stderr = LastingStream(sys.stdout), LastingStream(sys.stderr)  # type: ignore[assignment]
-    level = logging.INFO if is_main_process() else logging.WARNING  # once is enough
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    for client in ("httpx", "httpx2"):  # the Hub's: a line a request
-        logging.getLogger(client).setLevel(logging.WARNING)
-    try:
-        config, checkpoint = parse_command(sys.argv[1:])
-        with logging_redirect_tqdm():  # a line of the log goes above the progress bar, not into it
-            if config.run.dry_run:
-                report = dry_run(config, checkpoint)
-                if is_main_process():
-                    print(report)  # noqa: T201
-            elif config.stages.epochs:
-                train_in_stages(config)
-            else:
-                Trainer(config, checkpoint).train()
-        PartialState().destroy_process_group()
-    except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(f"error: {one_line(error)}")
-    except RuntimeError as error:
-        if (told := lost_process(error)) is None:
-            raise
-        sys.exit(f"error: {told}")
-    except Interrupted as stop:
-        logging.warning("%s", stop)
-        leave(stop.exit_code)
-    except KeyboardInterrupt:
-        leave(130)  # what a shell calls a program that was interrupted
+from cyclegan_hf.training.__main__ import main
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cyclegan_hf.atomic import whole_file
 from cyclegan_hf.bulk.shards import FolderShard, ParquetShard
-from cyclegan_hf.bulk.source import DatasetSource, Rows, is_hub_id, pictures_of
+from cyclegan_hf.bulk.source import DatasetSource, Rows, names_dataset, pictures_of
 from cyclegan_hf.errors import install_command, one_line
 from cyclegan_hf.images.files import FORMS, KEPT_FORMS, ExistingPolicy, OutputFormat, encode_picture
 from cyclegan_hf.images.formats import open_header
@@ -72,7 +72,7 @@ class DatasetOptions:
         if self.push_to_hub is not None:
             if self.write != "parquet":
                 raise ValueError("`--push-to-hub` needs `--write parquet`")
-            if not is_hub_id(self.push_to_hub):
+            if not names_dataset(self.push_to_hub):
                 raise ValueError(f"`--push-to-hub` must be like user/name, got {self.push_to_hub!r}")
 
 

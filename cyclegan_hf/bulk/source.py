@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.hub.ids import has_id_form
 from cyclegan_hf.processes import Processes
 from cyclegan_hf.tables.access import TableAccess
 from cyclegan_hf.tables.builder import access_of, cause_of, keep_bytes, open_builder, unreachable
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 _KINDS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
 _ADDRESSES = ("hf://", "https://", "http://")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LISTED = 20  # columns or values that a message names
 _TABLE_ROWS = 64  # at most: what is in memory at a time, and a row group of what is written
 
@@ -60,7 +60,7 @@ class DatasetSource:
             return None
         place, *words = [text] if path.exists() else text.split(",")
         options = dict(word.strip().partition("=")[::2] for word in words)
-        if not (options or is_hub_id(place) or place.startswith(_ADDRESSES) or Path(place).suffix in _KINDS):
+        if not (options or names_dataset(place) or place.startswith(_ADDRESSES) or Path(place).suffix in _KINDS):
             return cls(place=place) if path.is_dir() else None
         known = [field.name for field in fields(cls)][1:]
         for name in options:
@@ -69,9 +69,9 @@ class DatasetSource:
         return cls(place=place, **options)
 
 
-def is_hub_id(text: str) -> bool:
-    """Return whether this looks like `user/name` and not like the path of an image."""
-    return _HUB_ID.fullmatch(text) is not None and not re.search(r"\.[A-Za-z]{2,4}$", text)
+def names_dataset(text: str) -> bool:
+    """Return whether a text looks like `user/name`, and not like the path of an image."""
+    return has_id_form(text) and not re.search(r"\.[A-Za-z]{2,4}$", text)
 
 
 class Block(NamedTuple):
@@ -136,7 +136,7 @@ class Rows:
             from cyclegan_hf.hub.errors import data_refusal
 
             told = None
-            if is_hub_id(source.place) and not Path(source.place).exists():
+            if names_dataset(source.place) and not Path(source.place).exists():
                 told = data_refusal(error, source.place) or unreachable(error)
             raise ValueError(
                 f"{source.place}: {told or f'cannot be read as a data set ({one_line(cause_of(error), 300)})'}"
@@ -278,7 +278,7 @@ def _place(source: DatasetSource) -> dict[str, Any]:
 def _root(source: DatasetSource) -> Path | None:
     """Return the folder whose files a local table may name: itself, or the one that its files are in."""
     path = Path(source.place)
-    if source.place.startswith(_ADDRESSES) or (is_hub_id(source.place) and not path.exists()):
+    if source.place.startswith(_ADDRESSES) or (names_dataset(source.place) and not path.exists()):
         return None
     if path.exists():
         return path if path.is_dir() else path.parent

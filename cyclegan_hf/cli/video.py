@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_hf.images.files import ExistingPolicy
-from cyclegan_hf.images.formats import VIDEOS, require_regular_file
+from cyclegan_hf.images.formats import VIDEOS
+from cyclegan_hf.regular_files import require_regular_file
 
 
 def video_input(inputs: Sequence[str]) -> Path | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from cyclegan_hf.evaluation.evaluator import Scores
 from cyclegan_hf.evaluation.protocol import check_same, software_differences
+from cyclegan_hf.evaluation.results import Scores
 from cyclegan_hf.metrics.figures import FIGURES
 from cyclegan_hf.metrics.resampling import central_interval, two_sided_p
 

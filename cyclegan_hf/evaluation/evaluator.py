@@ -8,7 +8,6 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,10 @@ from cyclegan_hf.evaluation.describe import (
     distance_name,
     patches_of,
 )
+from cyclegan_hf.evaluation.failure_checks import SIGNS, measure, present
 from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, spread
-from cyclegan_hf.evaluation.signs import SIGNS, measure, present
-from cyclegan_hf.image_processor import ImageProcessor, Rounding
+from cyclegan_hf.evaluation.results import Scores, Settings, close_gap
+from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.metrics.artifacts import alike, same_channels
 from cyclegan_hf.metrics.color import color_difference, mean_lab
 from cyclegan_hf.metrics.discrimination import score_accuracy
@@ -54,47 +54,6 @@ Judge = Callable[[torch.Tensor], torch.Tensor]
 """Pictures `(B, C, H, W)` in [0, 1] to a discriminator's score of each, `(B,)`."""
 Keep = Callable[[str, int, Path, dict[str, torch.Tensor]], None]
 """Takes a direction, a picture's number and file, and its `input`, `translation` and `cycle` as `(C, H, W)`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Settings of an evaluation.
-
-    Attributes:
-        sets: How sets are compared.
-        batch_size: Pictures at a time.
-        rounding: Of translations to 8 bits, before anything is measured.
-        cycle: Translate back, and measure what comes of it.
-        identity: Measure what a generator does to its own target's pictures.
-        signs: Look for signs of faults.
-        baselines: Measure the inputs themselves and real pictures of the target likewise.
-    """
-
-    sets: SetSettings = field(default_factory=SetSettings)
-    batch_size: int = 4
-    rounding: Rounding = "nearest"
-    cycle: bool = True
-    identity: bool = True
-    signs: bool = True
-    baselines: bool = True
-
-
-@dataclass
-class Scores:
-    """The figures of one direction.
-
-    Attributes:
-        figures: By name, as `cyclegan_hf.metrics.figures` has them, and beside those `swd_levels` (fine to coarse),
-            `kid_std`, `inception_score_std`, `change`, `luma_correlation`, `cycle_growth` and `pattern_ratio`.
-        resampled: What figures are in the bootstrap's resamples, `(resamples,)` each.
-        pictures: Figures of each picture, NaN where it has none.
-        signs: Signs of faults, with what there is to say of them.
-    """
-
-    figures: dict[str, Any] = field(default_factory=dict)
-    resampled: dict[str, torch.Tensor] = field(default_factory=dict)
-    pictures: dict[str, torch.Tensor] = field(default_factory=dict)
-    signs: dict[str, str] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -249,7 +208,7 @@ class Evaluator:
             result.figures[name] = resampled_means(values, torch.ones(1, len(values))).item()
             result.resampled[name] = resampled_means(values, counts)
         self._at_home(pipeline, way, judge, on_fake, counts, result)
-        _close_gap(result, baseline)
+        close_gap(result, baseline)
         if looks:
             self._look(pipeline, way, looks, result)
         result.figures = {name: value for name, value in result.figures.items() if _is_known(value)}
@@ -420,21 +379,6 @@ def as_tensors(images: list[Image.Image], processor: ImageProcessor) -> torch.Te
 
 def _processor(pipeline: Any, domain: str) -> ImageProcessor:
     return pipeline.image_processor_a if domain == "a" else pipeline.image_processor_b
-
-
-def _close_gap(result: Scores, baseline: dict[str, Scores]) -> None:
-    """Return (untouched - translated) / (untouched - real) of KID, if real images are closer than untouched ones."""
-    if not {"untouched", "real"} <= baseline.keys() or "kid" not in result.figures:
-        return
-    untouched, real = baseline["untouched"], baseline["real"]
-    if not all("kid" in one.figures for one in (untouched, real)):
-        return
-    whole = untouched.figures["kid"] - real.figures["kid"]
-    if whole > 0:
-        result.figures["gap_closed"] = (untouched.figures["kid"] - result.figures["kid"]) / whole
-        if all("kid" in one.resampled for one in (result, untouched, real)):
-            way = untouched.resampled["kid"] - result.resampled["kid"]
-            result.resampled["gap_closed"] = way / (untouched.resampled["kid"] - real.resampled["kid"])
 
 
 def _is_known(value: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cyclegan_hf.evaluation.evaluator import Scores
+from cyclegan_hf.evaluation.results import Scores
 from cyclegan_hf.images.files import save_picture
 from cyclegan_hf.images.formats import open_header
 from cyclegan_hf.metrics.figures import FIGURES, is_better

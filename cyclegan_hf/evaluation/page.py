@@ -9,8 +9,8 @@ from typing import Any
 
 from cyclegan_hf.evaluation.charts import chart
 from cyclegan_hf.evaluation.comparison import REAL, UNTOUCHED
+from cyclegan_hf.evaluation.markdown import cell, in_words, names_there, protocol_line, title, words_below
 from cyclegan_hf.evaluation.run_logs import RunLogs
-from cyclegan_hf.evaluation.tables import cell, in_words, names_there, protocol_line, title, words_below
 from cyclegan_hf.metrics.figures import ARROWS, FIGURES, SPREADS, as_difference, as_text
 
 

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 
 from cyclegan_hf.evaluation.comparison import against_untouched, compare, spreads
-from cyclegan_hf.evaluation.evaluator import Scores
 from cyclegan_hf.evaluation.gallery import Gallery, as_data
+from cyclegan_hf.evaluation.markdown import comparison_markdown, report_markdown, title
 from cyclegan_hf.evaluation.page import comparison_page, report_page
+from cyclegan_hf.evaluation.results import Scores
 from cyclegan_hf.evaluation.run_logs import RunLogs
-from cyclegan_hf.evaluation.tables import comparison_markdown, report_markdown, title
 from cyclegan_hf.saved_format import read_json
 
 

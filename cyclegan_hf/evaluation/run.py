@@ -15,8 +15,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cyclegan_hf.atomic import whole_folder
 from cyclegan_hf.evaluation.describe import SetSettings
-from cyclegan_hf.evaluation.evaluator import Evaluator, PairMeasure, Settings
+from cyclegan_hf.evaluation.evaluator import Evaluator, PairMeasure
 from cyclegan_hf.evaluation.gallery import Gallery
+from cyclegan_hf.evaluation.markdown import report_markdown
 from cyclegan_hf.evaluation.networks import DEFAULT_NETWORK, find_network, on_device
 from cyclegan_hf.evaluation.pictures import (
     Pictures,
@@ -34,9 +35,9 @@ from cyclegan_hf.evaluation.report import (
     write_comparison,
     write_report,
 )
+from cyclegan_hf.evaluation.results import Settings
 from cyclegan_hf.evaluation.run_logs import read_logs
 from cyclegan_hf.evaluation.subjects import Subject, load_subject
-from cyclegan_hf.evaluation.tables import report_markdown
 from cyclegan_hf.image_processor import Rounding
 from cyclegan_hf.metrics.artifacts import alike
 from cyclegan_hf.metrics.dino import load_dino

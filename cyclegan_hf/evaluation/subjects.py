@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.evaluation.evaluator import Judge
-from cyclegan_hf.hub.locate import find_folder, is_hub_id
+from cyclegan_hf.hub.locate import find_folder, is_model_on_hub
 from cyclegan_hf.losses.relativistic import PATCH_SHARE, dual_head_score
 from cyclegan_hf.metrics.weights import file_hash, weight_hashes
 from cyclegan_hf.models.discriminator_dual_head import DualHeadDiscriminator
@@ -81,7 +81,7 @@ def load_subject(
         ValueError: If there is no such pipeline, or it holds no raw weights and these are asked for.
         HubError: If it cannot be had from the Hub.
     """
-    of_hub = model is not None and is_hub_id(model)
+    of_hub = model is not None and is_model_on_hub(model)
     folder = find_folder(model, list(GENERATORS), subfolder=subfolder, revision=revision)
     pipeline = CycleGANPipeline.from_pretrained(folder)
     if of_hub:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub.download import RepoFiles
 from cyclegan_hf.hub.errors import HubError, ask_hub, no_folder_either
-from cyclegan_hf.hub.locate import is_hub_id
+from cyclegan_hf.hub.locate import is_model_on_hub
 from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.saved_format import GENERATORS, INDEX_NAME, PRETRAINED_FOLDER, holds_component, read_json
 
@@ -56,7 +56,7 @@ def describe(
     place: _Folder | _Repo
     if model is None:
         place = _Folder(PRETRAINED_FOLDER, subfolder, "the bundled weights")
-    elif is_hub_id(model):
+    elif is_model_on_hub(model):
         place = _Repo(os.fspath(model), revision, subfolder, token)
     else:
         place = _Folder(Path(model), subfolder)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cyclegan_hf.hub.ids import has_id_form
 from cyclegan_hf.saved_format import (
     GRAPH_NAME,
     INDEX_NAME,
@@ -48,7 +49,7 @@ def find_folder(
         ValueError: there is nothing of that name, it cannot be had, or it is no pipeline.
     """
     name = "the bundled weights" if model is None else os.fspath(model)
-    if is_hub_id(model):
+    if is_model_on_hub(model):
         from cyclegan_hf.hub.download import RepoFiles
 
         return _fetch(name, component_names, subfolder, variant, graphs, RepoFiles(name, **hub))
@@ -59,8 +60,8 @@ def find_folder(
     return folder
 
 
-def is_hub_id(model: str | os.PathLike[str] | None) -> bool:
-    """Return whether a model's name is an id on the Hub and not a local folder.
+def is_model_on_hub(model: str | os.PathLike[str] | None) -> bool:
+    """Return whether a model's name is an id on the Hub, and not a folder here.
 
     Raises:
         ValueError: it is neither.
@@ -76,7 +77,7 @@ def is_hub_id(model: str | os.PathLike[str] | None) -> bool:
         )
     if Path(name).exists():
         raise ValueError(f"{name}: expected a pipeline's folder or a Hub id, got a file")
-    if isinstance(model, os.PathLike) or name.count("/") != 1 or name.startswith((".", "~", "/")):
+    if isinstance(model, os.PathLike) or not has_id_form(name):
         raise ValueError(f"{name}: expected a pipeline's folder or a Hub id such as user/name, found no such folder")
     return True
 

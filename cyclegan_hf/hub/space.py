@@ -17,6 +17,7 @@ from huggingface_hub import HfApi, SpaceCard
 from cyclegan_hf.errors import one_line
 from cyclegan_hf.hub.download import RepoFiles
 from cyclegan_hf.hub.errors import ask_hub, page
+from cyclegan_hf.hub.ids import is_hub_id
 from cyclegan_hf.hub.upload import Published, Target, open_repo, upload
 from cyclegan_hf.hub.wheel import PACKAGE, build_wheel, package_files, space_folder
 from cyclegan_hf.saved_format import INDEX_NAME, read_json
@@ -130,7 +131,7 @@ def _domains(model: str, token: str | None) -> tuple[str, str]:
     Raises:
         ValueError: It has not, or it is no pipeline of this library.
     """
-    if model.count("/") != 1 or Path(model).exists():
+    if not is_hub_id(model):
         raise ValueError(
             f"`model` must be a Hub id such as user/name, for a Space sees no folder of this machine; got {model}"
         )

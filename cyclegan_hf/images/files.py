@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cyclegan_hf.atomic import whole_file
 from cyclegan_hf.images.formats import has_image_extension, left_out_text
-from cyclegan_hf.images.formats import require_regular_file as require_regular_file
+from cyclegan_hf.regular_files import require_regular_file
 
 
 if TYPE_CHECKING:

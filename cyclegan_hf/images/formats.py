@@ -6,13 +6,12 @@ import contextlib
 import io
 import os
 import re
-import stat
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 
 if TYPE_CHECKING:
@@ -107,26 +106,6 @@ def pixel_limit(max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def require_regular_file(path: str | os.PathLike[str], what: str = "an image file") -> Path:
-    """Return a path that is a regular file, or a link to one. Opening a FIFO or a device would wait for ever.
-
-    Args:
-        path: The file.
-        what: What was expected, for the message.
-
-    Raises:
-        ValueError: It is missing, a directory, a FIFO, a socket or a device.
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        fault = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise ValueError(f"{os.fspath(path)}: expected {what}, but {fault}") from None
-    if not stat.S_ISREG(mode):
-        raise ValueError(f"{os.fspath(path)}: expected {what}, got {_kind(mode)}")
-    return Path(path)
-
-
 def first_bytes(file: str | os.PathLike[str] | IO[bytes], count: int = 24) -> bytes:
     """Return the first bytes of a file; an open file stands at its beginning afterwards."""
     if isinstance(file, str | os.PathLike):
@@ -187,12 +166,3 @@ def _is_video(head: bytes) -> bool:
     is_mp4 = head[4:8] == b"ftyp" and head[8:12] not in (b"avif", b"avis")
     is_riff = head[:4] == b"RIFF" and head[8:12] == b"AVI "
     return is_mp4 or is_riff or head[:4] in (b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba", b"OggS") or head[:3] == b"FLV"
-
-
-def _kind(mode: int) -> str:
-    kinds: dict[str, Any] = {
-        "a directory": stat.S_ISDIR,
-        "a named pipe (FIFO)": stat.S_ISFIFO,
-        "a socket": stat.S_ISSOCK,
-    }
-    return next((kind for kind, is_kind in kinds.items() if is_kind(mode)), "a device")

@@ -29,7 +29,8 @@ from cyclegan_hf.images.depth import (
     to_unit,
     warn_of_range,
 )
-from cyclegan_hf.images.formats import describe_content, first_bytes, open_header, require_regular_file
+from cyclegan_hf.images.formats import describe_content, first_bytes, open_header
+from cyclegan_hf.regular_files import require_regular_file
 
 
 logger = logging.getLogger(__name__)

@@ -49,23 +49,3 @@ def adversarial_loss(
         case "hinge":
             return opposed.mean() if for_generator else F.relu(1 + opposed).mean()
     raise ValueError(f"`kind` must be 'lsgan', 'vanilla', 'wgan' or 'hinge', got {kind!r}.")
-
-
-def check_output_activation(kind: AdversarialLoss, output_activation: str) -> None:
-    """Refuse an adversarial loss on scores that it does not fit.
-
-    A logit behind a sigmoid or tanh would be squashed twice, and a critic's or a hinge's score needs room beyond
-    [-1, 1].
-
-    Args:
-        kind: The adversarial loss.
-        output_activation: The discriminator's: `"none"`, `"sigmoid"` or `"tanh"`.
-
-    Raises:
-        ValueError: If the two do not go together.
-    """
-    if kind != "lsgan" and output_activation != "none":
-        raise ValueError(
-            f"The adversarial loss {kind!r} needs a discriminator with `output_activation: none`, got "
-            f"{output_activation!r}; 'lsgan' takes any."
-        )

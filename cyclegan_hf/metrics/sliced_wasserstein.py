@@ -1,7 +1,5 @@
 """Sliced Wasserstein distance between two sets of pictures on a Laplacian pyramid (Karras et al. 2018, section 5)."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -133,37 +131,11 @@ def resampled_sliced_wasserstein(
     return (1000 * area / num_projections).float()
 
 
-def sliced_wasserstein_pyramid(
-    images: Iterable[torch.Tensor], targets: Iterable[torch.Tensor], num_levels: int = 3, seed: int = 0
-) -> list[float]:
-    """Return the distance at each pyramid level, fine to coarse, between two sets of images.
-
-    Args:
-        images: Batches of shape `(batch_size, channels, height, width)` in [0, 1].
-        targets: Batches of the pictures to compare with, likewise.
-        num_levels: Levels of the pyramid.
-        seed: Seed of patches and directions.
-
-    Returns:
-        One distance a level; their mean is the usual single figure.
-    """
-    ours, theirs = (_of_all_batches(batches, num_levels, seed) for batches in (images, targets))
-    return [sliced_wasserstein(mine, target, seed=seed) for mine, target in zip(ours, theirs, strict=True)]
-
-
 def _blurred_half(images: torch.Tensor) -> torch.Tensor:
     """Return every other pixel of the blurred images, starting with the first."""
     channels = images.shape[1]
     kernel = (_BINOMIAL[:, None] * _BINOMIAL).to(images).expand(channels, 1, 5, 5)
     return F.conv2d(F.pad(images, (2, 2, 2, 2), mode="reflect"), kernel, stride=2, groups=channels)
-
-
-def _of_all_batches(batches: Iterable[torch.Tensor], num_levels: int, seed: int) -> list[torch.Tensor]:
-    found, first = [], 0
-    for batch in batches:
-        found.append(patch_descriptors(batch, num_levels, seed=seed, first=first))
-        first += len(batch)
-    return [torch.cat(level) for level in zip(*found, strict=True)]
 
 
 def _shares(seed: int, number: int, num_levels: int, num_patches: int) -> torch.Tensor:

@@ -118,10 +118,11 @@ class NetworkMixin(PushMixin):
         """
         from cyclegan_hf.hub.download import RepoFiles
         from cyclegan_hf.hub.errors import HubError, no_folder_either
+        from cyclegan_hf.hub.ids import is_hub_id
 
         name = os.fspath(pretrained_model_name_or_path)
         weights_file = weights_name(kwargs.get("variant"))
-        if not Path(name).exists() and name.count("/") == 1 and not name.startswith((".", "~", "/")):
+        if is_hub_id(name):
             hub = ("revision", "token", "cache_dir", "local_files_only", "force_download")
             files = RepoFiles(name, **{key: kwargs[key] for key in hub if kwargs.get(key) is not None})
             prefix = f"{kwargs['subfolder'].strip('/')}/" if kwargs.get("subfolder") else ""

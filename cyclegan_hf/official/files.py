@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import stat
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cyclegan_hf.official.pickles import pickled_objects
+from cyclegan_hf.regular_files import is_regular_file
 
 
 _EXPECTED = "expected a PyTorch file of an official CycleGAN network, such as latest_net_G_A.pth"
@@ -57,7 +57,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         raise ValueError(f"{path}: no such file; {_EXPECTED}.")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; {_EXPECTED}.")
-    if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device may never end
+    if not is_regular_file(path):  # reading a pipe or a device may never end
         raise ValueError(f"{path} is not a regular file but a pipe, socket or device; {_EXPECTED}.")
     with path.open("rb") as file:
         head = file.read(512)

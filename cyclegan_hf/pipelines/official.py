@@ -11,7 +11,7 @@ import torch
 
 from cyclegan_hf.hub.download import RepoFiles
 from cyclegan_hf.hub.errors import HubError, no_folder_either
-from cyclegan_hf.hub.locate import is_hub_id
+from cyclegan_hf.hub.locate import is_model_on_hub
 from cyclegan_hf.official.networks import convert_networks, roles
 from cyclegan_hf.pipelines.storage import cast
 
@@ -90,7 +90,7 @@ def find_official(
     """
     name, prefix = os.fspath(model), f"{subfolder.strip('/')}/" if subfolder else ""
     commit = None
-    if is_hub_id(model):
+    if is_model_on_hub(model):
         repo = RepoFiles(name, **hub)
         try:
             found = repo.find(*(f"{prefix}*_net_{key}.pth" for key in _NAMES))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,41 +12,39 @@ import numpy as np
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.utils import BaseOutput
 
 from cyclegan_hf.atomic import whole_folder
-from cyclegan_hf.hardware import available_memory, fast_dtype
+from cyclegan_hf.hardware import fast_dtype
 from cyclegan_hf.hub.card import bare_facts, pipeline_card
 from cyclegan_hf.hub.locate import find_folder
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
 from cyclegan_hf.models.publishing import PushMixin
 from cyclegan_hf.pipelines.official import official_arguments
+from cyclegan_hf.pipelines.outputs import CycleGANPipelineOutput
 from cyclegan_hf.pipelines.pipeline_exported import ExportedPipeline
-from cyclegan_hf.pipelines.settings import as_device, as_dtype, check_shard_size, refuse_unknown
+from cyclegan_hf.pipelines.settings import (
+    as_device,
+    as_dtype,
+    check_shard_size,
+    constructor_arguments,
+    evaluating,
+    processor_config,
+    refuse_unknown,
+)
 from cyclegan_hf.pipelines.storage import cast, load_settings, name_custom_pipeline
-from cyclegan_hf.pipelines.strips import bytes_in_strips, bytes_whole, fits, takes_strips, translate_in_strips
+from cyclegan_hf.pipelines.strips import (
+    bytes_in_strips,
+    bytes_whole,
+    fits,
+    require_memory,
+    takes_strips,
+    translate_in_strips,
+)
 from cyclegan_hf.pipelines.walk import Domain, domains_of, require, walk
 from cyclegan_hf.saved_format import GENERATORS, INDEX_NAME, REPLACED
 
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class CycleGANPipelineOutput(BaseOutput):
-    """Output of [`CycleGANPipeline`].
-
-    Args:
-        images (`list` of `PIL.Image.Image`, `np.ndarray` or `torch.Tensor`): the translations, in input order. Arrays
-            are `(height, width, channels)`, tensors `(channels, height, width)`, both float32 in [0, 1].
-        cycles (`list`, *optional*): each translation translated back, where asked for; ideally the input again.
-        sizes (`list[tuple[int, int]]`): the (height, width) at which each picture went through the generator. Where it
-            is not the picture's own size, the result was resized back, and cannot be sharper than this.
-    """
-
-    images: list[Any]
-    cycles: list[Any] | None = None
-    sizes: list[tuple[int, int]] | None = None
 
 
 class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
@@ -103,8 +98,8 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         self.register_to_config(
             domain_a=domain_a,
             domain_b=domain_b,
-            image_processor_a=_processor_config("a", image_processor_a, channels_a),
-            image_processor_b=_processor_config("b", image_processor_b, channels_b),
+            image_processor_a=processor_config("a", image_processor_a, channels_a),
+            image_processor_b=processor_config("b", image_processor_b, channels_b),
         )
 
     @property
@@ -158,7 +153,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         source, target = domains_of(direction, *self._names)
         chain = [self._generator(source, target)] + ([self._generator(target, source)] if return_cycle else [])
         processors = {"a": self.image_processor_a, "b": self.image_processor_b}
-        with _evaluating(chain):
+        with evaluating(chain):
             walked = walk(
                 image,
                 chain,
@@ -232,7 +227,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
             ValueError: an unknown keyword (the message names the one that may be meant), nothing of that name, or
                 files that are missing, damaged or not this library's.
         """
-        refuse_unknown(cls.from_pretrained, parts, also=_constructor_arguments(cls))
+        refuse_unknown(cls.from_pretrained, parts, also=constructor_arguments(cls))
         chosen = as_dtype(dtype, torch_dtype)
         device = None if device_map is None else as_device(device_map)
         if use_safetensors is False:
@@ -262,7 +257,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         else:
             wanted = [name for name in GENERATORS if name not in parts]
             folder = find_folder(model, wanted, subfolder=subfolder, variant=variant, **hub)
-            settings = load_settings(folder, cls.__name__, _constructor_arguments(cls), wanted, variant, chosen)
+            settings = load_settings(folder, cls.__name__, constructor_arguments(cls), wanted, variant, chosen)
         pipeline = cls(**settings | parts)
         return pipeline if device is None else pipeline.to(device)
 
@@ -281,8 +276,8 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         if not isinstance(pipeline, CycleGANPipeline):
             raise ValueError(f"expected a {cls.__name__}, got a {type(pipeline).__name__}")
         dtype = as_dtype(settings.pop("dtype", None), settings.pop("torch_dtype", None))
-        refuse_unknown(cls.from_pipe, settings, also=[*_constructor_arguments(cls), "dtype", "torch_dtype"])
-        config = {key: pipeline.config[key] for key in _constructor_arguments(cls) if key not in GENERATORS}
+        refuse_unknown(cls.from_pipe, settings, also=[*constructor_arguments(cls), "dtype", "torch_dtype"])
+        config = {key: pipeline.config[key] for key in constructor_arguments(cls) if key not in GENERATORS}
         made = cls(**{name: getattr(pipeline, name) for name in GENERATORS} | config | settings)
         for name in GENERATORS:
             if dtype is not None and (generator := getattr(made, name)) is not None:
@@ -382,7 +377,7 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         if fits(generator, tensor, self._budget()):
             return generator(tensor).sample
         in_strips = takes_strips(generator)
-        _require_memory(tensor, (bytes_in_strips if in_strips else bytes_whole)(generator, tensor))
+        require_memory(tensor, (bytes_in_strips if in_strips else bytes_whole)(generator, tensor))
         if in_strips:
             return translate_in_strips(generator, tensor, on_piece=self.on_piece)
         return generator(tensor).sample
@@ -393,49 +388,3 @@ class CycleGANPipeline(PushMixin, DiffusionPipeline):  # type: ignore[misc]
         if self._execution_device.type == "cuda":
             return torch.cuda.mem_get_info(self._execution_device)[0] // 2
         return 2**30
-
-
-def _constructor_arguments(cls: type) -> list[str]:
-    return [name for name in inspect.signature(cls).parameters if name != "self"]
-
-
-def _require_memory(sample: torch.Tensor, needed: int) -> None:
-    """Refuse a picture that would end this process, or others on the machine, for want of memory."""
-    available = available_memory() if sample.device.type == "cpu" else None
-    if available is not None and needed > available:
-        raise ValueError(
-            f"{sample.shape[3]}x{sample.shape[2]} pixels need about {needed / 1e9:.1f} GB of memory with this model, "
-            f"and {available / 1e9:.1f} GB are free: translate at a smaller size (`size=`, `--size`), which is "
-            "resized back"
-        )
-
-
-@contextlib.contextmanager
-def _evaluating(networks: list[ModelMixin]) -> Iterator[None]:
-    """Switch dropout off and batch norms to stored statistics, also in the middle of a training run."""
-    training = [network.training for network in networks]
-    try:
-        for network in networks:
-            network.eval()
-        yield
-    finally:
-        for network, mode in zip(networks, training, strict=True):
-            network.train(mode)
-
-
-def _processor_config(
-    domain: Domain, processor: ImageProcessor | dict[str, Any] | None, channels: set[int]
-) -> dict[str, Any]:
-    """Return the JSON form of a domain's processor, checked against the generators' channels on that side."""
-    if len(channels) != 1:
-        raise ValueError(f"both generators must have the same channels in domain {domain}, got {sorted(channels)}")
-    (num_channels,) = channels
-    if processor is None:
-        processor = ImageProcessor(num_channels=num_channels)
-    elif not isinstance(processor, ImageProcessor):
-        processor = ImageProcessor.from_config(processor)
-    if processor.num_channels != num_channels:
-        raise ValueError(
-            f"`image_processor_{domain}` has {processor.num_channels} channels, but the generators have {num_channels}"
-        )
-    return processor.to_config()

@@ -16,6 +16,7 @@ import numpy as np
 from cyclegan_hf.errors import install_command, one_line
 from cyclegan_hf.hub.locate import find_folder
 from cyclegan_hf.image_processor import ImageInput, ImageProcessor, OutputType, Rounding
+from cyclegan_hf.pipelines.tiles import margin_tiles
 from cyclegan_hf.pipelines.walk import domains_of, require, walk
 from cyclegan_hf.saved_format import GENERATORS, GRAPH_NAME, INDEX_NAME, OPENVINO_NAME, holds_component, read_json
 
@@ -95,18 +96,18 @@ class GraphNetwork:
             )
         core = _CORE // self.size_multiple * self.size_multiple
         result: np.ndarray | None = None
-        corners = [(top, left) for top in range(0, height, core) for left in range(0, width, core)]
-        for done, (top, left) in enumerate(corners, start=1):
-            above, bottom = max(0, top - self._margin), min(height, top + core)
-            before, right = max(0, left - self._margin), min(width, left + core)
-            piece = sample[:, :, above : bottom + self._margin, before : right + self._margin]
+        tiles = margin_tiles(height, width, core, self._margin)
+        for done, tile in enumerate(tiles, start=1):
+            inner, outer, kept = tile.inner, tile.outer, tile.kept
+            piece = sample[:, :, outer.top : outer.bottom, outer.left : outer.right]
             found = self._run(np.ascontiguousarray(piece))
             if result is None:
                 result = np.empty((*found.shape[:2], height, width), found.dtype)
-            inner = found[:, :, top - above : bottom - above, left - before : right - before]
-            result[:, :, top:bottom, left:right] = inner
+            result[:, :, inner.top : inner.bottom, inner.left : inner.right] = found[
+                :, :, kept.top : kept.bottom, kept.left : kept.right
+            ]
             if on_piece is not None:
-                on_piece(done, len(corners))
+                on_piece(done, len(tiles))
         assert result is not None, "a picture has a pixel"
         return result
 

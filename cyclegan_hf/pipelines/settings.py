@@ -1,13 +1,17 @@
 """Arguments as diffusers' users write them: dtypes by name, one device, sizes of files, unknown keywords."""
 
+import contextlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 
 from cyclegan_hf.errors import nearest
+from cyclegan_hf.image_processor import ImageProcessor
+from cyclegan_hf.pipelines.walk import Domain
 
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
@@ -94,3 +98,39 @@ def refuse_unknown(function: Callable[..., Any], given: Mapping[str, Any], also:
     for name in given:
         if name not in known:
             raise ValueError(f"unknown keyword `{name}`{nearest(name, known - {'self'})}")
+
+
+@contextlib.contextmanager
+def evaluating(networks: list[ModelMixin]) -> Iterator[None]:
+    """Switch dropout off and batch norms to stored statistics, also in the middle of a training run."""
+    training = [network.training for network in networks]
+    try:
+        for network in networks:
+            network.eval()
+        yield
+    finally:
+        for network, mode in zip(networks, training, strict=True):
+            network.train(mode)
+
+
+def processor_config(
+    domain: Domain, processor: ImageProcessor | dict[str, Any] | None, channels: set[int]
+) -> dict[str, Any]:
+    """Return the JSON form of a domain's processor, checked against the generators' channels on that side."""
+    if len(channels) != 1:
+        raise ValueError(f"both generators must have the same channels in domain {domain}, got {sorted(channels)}")
+    (num_channels,) = channels
+    if processor is None:
+        processor = ImageProcessor(num_channels=num_channels)
+    elif not isinstance(processor, ImageProcessor):
+        processor = ImageProcessor.from_config(processor)
+    if processor.num_channels != num_channels:
+        raise ValueError(
+            f"`image_processor_{domain}` has {processor.num_channels} channels, but the generators have {num_channels}"
+        )
+    return processor.to_config()
+
+
+def constructor_arguments(cls: type) -> list[str]:
+    """Return the names of the arguments that a class is made with."""
+    return [name for name in inspect.signature(cls).parameters if name != "self"]

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cyclegan_hf.hardware import available_memory
 from cyclegan_hf.models.generator_affine import LocalAffineGenerator
 from cyclegan_hf.models.generator_affine_residual import AffineResidualGenerator
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
@@ -371,3 +372,14 @@ def _residual(block: Any, kept: torch.Tensor, rows: int, progress: Progress) -> 
     for first, last in progress(strips(height, rows)):
         total = kept[:, :, first:last].to(dtype) + second_layer.finish(inner[:, :, first:last].to(dtype))
         kept[:, :, first:last] = block.activation(total) if block.activation_after_add else total
+
+
+def require_memory(sample: torch.Tensor, needed: int) -> None:
+    """Refuse a picture that would end this process, or others on the machine, for want of memory."""
+    available = available_memory() if sample.device.type == "cpu" else None
+    if available is not None and needed > available:
+        raise ValueError(
+            f"{sample.shape[3]}x{sample.shape[2]} pixels need about {needed / 1e9:.1f} GB of memory with this model, "
+            f"and {available / 1e9:.1f} GB are free: translate at a smaller size (`size=`, `--size`), which is "
+            "resized back"
+        )

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from cyclegan_hf.errors import one_line
+from cyclegan_hf.regular_files import read_regular_file
 
 
 _INSIDE = re.compile(r"(zip|tar|gzip|bz2|xz|lz4|zstd)://")
@@ -145,26 +145,6 @@ class TableAccess:
 def is_below(real: str, folders: tuple[str, ...]) -> bool:
     """Return whether a real path is below one of some real folders."""
     return any(real.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)
-
-
-def is_regular_file(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is a file with content: no folder, and no pipe or device, which could be read for ever."""
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-def read_regular_file(path: str | os.PathLike[str]) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        OSError: There is no such file, it cannot be read, or it is a pipe, a socket or a device.
-    """
-    if os.path.exists(path) and not is_regular_file(path):
-        raise OSError("expected a regular file")
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def real_folders(folder: str | os.PathLike[str]) -> tuple[str, ...]:

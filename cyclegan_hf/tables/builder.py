@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_hf.errors import one_line
-from cyclegan_hf.tables.access import TableAccess, is_below, is_regular_file, real_folders
+from cyclegan_hf.regular_files import is_regular_file
+from cyclegan_hf.tables.access import TableAccess, is_below, real_folders
 
 
 FORMATS = ("parquet", "arrow", "webdataset", "imagefolder", "csv", "json")

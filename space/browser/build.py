@@ -39,7 +39,7 @@ from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.atomic import whole_folder  # noqa: E402
 from cyclegan_hf.errors import one_line  # noqa: E402
 from cyclegan_hf.hub.errors import hub_errors  # noqa: E402
-from cyclegan_hf.hub.locate import find_folder, is_hub_id  # noqa: E402
+from cyclegan_hf.hub.locate import find_folder, is_model_on_hub  # noqa: E402
 from cyclegan_hf.hub.timeouts import answer_seconds  # noqa: E402
 from cyclegan_hf.images.formats import open_header  # noqa: E402
 from cyclegan_hf.saved_format import GRAPH_NAME, PRETRAINED_FOLDER  # noqa: E402
@@ -68,7 +68,7 @@ def build(
     Raises:
         ValueError: The model cannot run in the page, or npm failed.
     """
-    if weights_from_hub and (model is None or not is_hub_id(model)):
+    if weights_from_hub and (model is None or not is_model_on_hub(model)):
         raise ValueError(f"weights from the Hub need a model there, such as user/name, got {model}")
     pipeline = CycleGANPipeline.from_pretrained(model)
     generators = {name: part for name in GENERATORS if (part := getattr(pipeline, name)) is not None}

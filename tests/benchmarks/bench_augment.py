@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from cyclegan_hf.image_processor import ImageProcessor  # noqa: E402
+from cyclegan_hf.training.data.config import DataConfig  # noqa: E402
+from cyclegan_hf.training.data.transforms import augment  # noqa: E402
 from tests.benchmarks.turns import machine_line  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
-from training.data.config import DataConfig  # noqa: E402
-from training.data.transforms import augment  # noqa: E402
 
 
 def main(batch_size: int = 16, rounds: int = 9) -> None:

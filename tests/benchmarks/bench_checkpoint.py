@@ -25,10 +25,10 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from cyclegan_hf.training.checkpointing import load_checkpoint  # noqa: E402
+from cyclegan_hf.training.config import TrainConfig, recipe_path  # noqa: E402
+from cyclegan_hf.training.trainer import Trainer  # noqa: E402
 from tests.benchmarks.turns import machine_line  # noqa: E402
-from training.checkpointing import load_checkpoint  # noqa: E402
-from training.config import TrainConfig, recipe_path  # noqa: E402
-from training.trainer import Trainer  # noqa: E402
 
 
 def main(

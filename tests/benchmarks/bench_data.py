@@ -29,14 +29,14 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from bench_train_step import step  # noqa: E402
 
+from cyclegan_hf.training.builders import build_networks, image_processors, num_channels  # noqa: E402
+from cyclegan_hf.training.config import TrainConfig, recipe_path  # noqa: E402
+from cyclegan_hf.training.data.normalization import dataset_statistics  # noqa: E402
+from cyclegan_hf.training.data.order import Share  # noqa: E402
+from cyclegan_hf.training.data.sources import load_sources  # noqa: E402
+from cyclegan_hf.training.data.streams import open_stream  # noqa: E402
 from tests.benchmarks.turns import machine_line  # noqa: E402
 from tests.testing_utils import make_picture  # noqa: E402
-from training.builders import build_networks, image_processors, num_channels  # noqa: E402
-from training.config import TrainConfig, recipe_path  # noqa: E402
-from training.data.normalization import dataset_statistics  # noqa: E402
-from training.data.order import Share  # noqa: E402
-from training.data.sources import load_sources  # noqa: E402
-from training.data.streams import open_stream  # noqa: E402
 
 
 Kind = Literal["folder", "parquet", "streamed parquet", "streamed webdataset"]

@@ -27,7 +27,8 @@ sys.path.insert(0, str(ROOT))
 
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.evaluation.describe import SetSettings  # noqa: E402
-from cyclegan_hf.evaluation.evaluator import Evaluator, Settings  # noqa: E402
+from cyclegan_hf.evaluation.evaluator import Evaluator  # noqa: E402
+from cyclegan_hf.evaluation.results import Settings  # noqa: E402
 from cyclegan_hf.feature_networks import EfficientNetLite  # noqa: E402
 from cyclegan_hf.metrics.color import mean_lab  # noqa: E402
 from cyclegan_hf.metrics.dino import DinoStructure  # noqa: E402

@@ -24,9 +24,9 @@ WORKER = """
 import sys, time
 import torch
 from accelerate import Accelerator
-from training.builders import build_networks
-from training.config import TrainConfig, recipe_path
-from training.step import TrainingStep
+from cyclegan_hf.training.builders import build_networks
+from cyclegan_hf.training.config import TrainConfig, recipe_path
+from cyclegan_hf.training.step import TrainingStep
 
 recipe, size, threads, steps = sys.argv[1], *map(int, sys.argv[2:])
 config = TrainConfig.from_yaml(recipe_path(recipe))

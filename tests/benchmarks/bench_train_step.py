@@ -32,6 +32,10 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from cyclegan_hf.training.builders import build_networks, mixes_batch  # noqa: E402
+from cyclegan_hf.training.config import TrainConfig, recipe_path  # noqa: E402
+from cyclegan_hf.training.objectives import Networks  # noqa: E402
+from cyclegan_hf.training.step import TrainingStep  # noqa: E402
 from tests.benchmarks.turns import (  # noqa: E402
     faster_than,
     hold_memory,
@@ -42,10 +46,6 @@ from tests.benchmarks.turns import (  # noqa: E402
     put_winograd_off,
     spread,
 )
-from training.builders import build_networks, mixes_batch  # noqa: E402
-from training.config import TrainConfig, recipe_path  # noqa: E402
-from training.objectives import Networks  # noqa: E402
-from training.step import TrainingStep  # noqa: E402
 
 
 def main(

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from accelerate.state import AcceleratorState, GradientState
 
-from training.config import TrainConfig
-from training.trainer import Trainer
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.trainer import Trainer
 
 
 def full_length(config: TrainConfig, images: int) -> int:

@@ -26,13 +26,13 @@ import tyro
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from cyclegan_hf.training.checkpointing import find_checkpoint  # noqa: E402
+from cyclegan_hf.training.config import TrainConfig, recipe_path, with_validation_split  # noqa: E402
+from cyclegan_hf.training.data.sources import load_sources  # noqa: E402
+from cyclegan_hf.training.scores import Evaluator, check_evaluation  # noqa: E402
+from cyclegan_hf.training.trainer import Trainer  # noqa: E402
 from tests.benchmarks.runs import forget_accelerator, full_length, pace, recipe_length, shrink  # noqa: E402
 from tests.benchmarks.turns import machine  # noqa: E402
-from training.checkpointing import find_checkpoint  # noqa: E402
-from training.config import TrainConfig, recipe_path, with_validation_split  # noqa: E402
-from training.data.sources import load_sources  # noqa: E402
-from training.evaluation import Evaluator, check_evaluation  # noqa: E402
-from training.trainer import Trainer  # noqa: E402
 
 
 RECIPES = ("summer2winter", "few_images", "summer2winter_best")

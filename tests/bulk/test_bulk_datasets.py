@@ -18,7 +18,7 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
-from cyclegan_hf.bulk.source import DatasetSource, Rows, is_hub_id  # noqa: E402
+from cyclegan_hf.bulk.source import DatasetSource, Rows, names_dataset  # noqa: E402
 from cyclegan_hf.cli import main  # noqa: E402
 from cyclegan_hf.images.io import open_image  # noqa: E402
 from cyclegan_hf.processes import Processes  # noqa: E402
@@ -228,7 +228,7 @@ def test_a_data_set_is_known_by_its_name(text: str, source: DatasetSource | None
 
 
 def test_ids_on_the_hub() -> None:
-    assert [is_hub_id(text) for text in ("a/b", "a-b/c.d_2", "a/b.png", "a", "a/b/c", "./a/b")] == [
+    assert [names_dataset(text) for text in ("a/b", "a-b/c.d_2", "a/b.png", "a", "a/b/c", "./a/b")] == [
         *(True, True, False, False, False, False),
     ]
 

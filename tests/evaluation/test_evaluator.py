@@ -12,9 +12,10 @@ from torch import nn
 
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator
 from cyclegan_hf.evaluation.describe import MOST_PATCHES, SetSettings, patches_of
-from cyclegan_hf.evaluation.evaluator import Evaluator, Settings, as_tensors
+from cyclegan_hf.evaluation.evaluator import Evaluator, as_tensors
+from cyclegan_hf.evaluation.markdown import protocol_line
 from cyclegan_hf.evaluation.protocol import protocol_of
-from cyclegan_hf.evaluation.tables import protocol_line
+from cyclegan_hf.evaluation.results import Settings
 from cyclegan_hf.feature_networks import EfficientNetLite
 from cyclegan_hf.image_processor import ImageProcessor
 from cyclegan_hf.images.io import open_image

@@ -16,13 +16,13 @@ from PIL import Image
 from cyclegan_hf.atomic import put_in_place
 from cyclegan_hf.evaluation.charts import chart
 from cyclegan_hf.evaluation.comparison import compare, spread
-from cyclegan_hf.evaluation.evaluator import Scores
 from cyclegan_hf.evaluation.gallery import Gallery, best_first
+from cyclegan_hf.evaluation.markdown import comparison_markdown, report_markdown
 from cyclegan_hf.evaluation.page import report_page
 from cyclegan_hf.evaluation.protocol import check_same, differences, precision_of, protocol_of
 from cyclegan_hf.evaluation.report import check_output, document, read_report, write_report
+from cyclegan_hf.evaluation.results import Scores
 from cyclegan_hf.evaluation.run_logs import Curve, RunLogs, read_logs
-from cyclegan_hf.evaluation.tables import comparison_markdown, report_markdown
 from cyclegan_hf.hub.card import metrics_section
 from cyclegan_hf.metrics.figures import FIGURES, FURTHER, as_difference, as_text, is_better
 from cyclegan_hf.saved_format import PRETRAINED_FOLDER

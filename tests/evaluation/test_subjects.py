@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from cyclegan_hf.evaluation.subjects import load_subject
 from cyclegan_hf.models.discriminator_patch import PatchDiscriminator
+from cyclegan_hf.training.trainer import Trainer
 from tests.evaluation.tiny import pipeline
 from tests.training.tiny import tiny_config
-from training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from cyclegan_hf.evaluation.validation_split import validation_places
+from cyclegan_hf.training.data.config import DataConfig
+from cyclegan_hf.training.data.sources import load_sources
 from tests.testing_utils import write_domains
-from training.data.config import DataConfig
-from training.data.sources import load_sources
 
 
 NAMES = [f"{number:03d}.png" for number in range(50)]

@@ -7,8 +7,9 @@ import torch
 
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator
 from cyclegan_hf.evaluation.describe import SetSettings
-from cyclegan_hf.evaluation.evaluator import Evaluator, Settings
+from cyclegan_hf.evaluation.evaluator import Evaluator
 from cyclegan_hf.evaluation.pictures import Pictures, PictureSet, find_pictures, fitted_reader
+from cyclegan_hf.evaluation.results import Settings
 
 
 NAMES = {"a": "summer", "b": "winter"}

@@ -28,16 +28,16 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from cyclegan_hf import CycleGANPipeline, ResnetGenerator  # noqa: E402
+from cyclegan_hf.training.builders import build_networks, image_processors  # noqa: E402
+from cyclegan_hf.training.config import TrainConfig, recipe_path  # noqa: E402
+from cyclegan_hf.training.data.order import Share  # noqa: E402
+from cyclegan_hf.training.data.sources import load_sources  # noqa: E402
+from cyclegan_hf.training.data.streams import open_stream  # noqa: E402
+from cyclegan_hf.training.step import TrainingStep  # noqa: E402
 from tests.benchmarks.bench_train_step import Arithmetic  # noqa: E402
 from tests.benchmarks.turns import machine  # noqa: E402
 from tests.gpu.support import COMPILES, DEVICE, ON_GPU, Deadline, keep, release, set_tf32, synchronize  # noqa: E402
 from tests.testing_utils import make_picture, write_domains  # noqa: E402
-from training.builders import build_networks, image_processors  # noqa: E402
-from training.config import TrainConfig, recipe_path  # noqa: E402
-from training.data.order import Share  # noqa: E402
-from training.data.sources import load_sources  # noqa: E402
-from training.data.streams import open_stream  # noqa: E402
-from training.step import TrainingStep  # noqa: E402
 
 
 PLAIN = "eager float32"

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from cyclegan_hf.feature_networks import MissingPackageError
+from cyclegan_hf.training.builders import DISCRIMINATORS, GENERATORS
 from tests.gpu.support import COMPILES, DEVICE, ON_GPU, relative_error, set_tf32, synchronize
-from training.builders import DISCRIMINATORS, GENERATORS
 
 
 pytestmark = pytest.mark.gpu

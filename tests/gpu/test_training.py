@@ -13,15 +13,15 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from cyclegan_hf.feature_networks import MissingPackageError, weights_file
+from cyclegan_hf.training.checkpointing import CONFIG_NAME, RUN_NAME, STATE_FOLDER
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.ema import EmaModel
+from cyclegan_hf.training.image_pool import ImagePool
+from cyclegan_hf.training.objectives import Networks
+from cyclegan_hf.training.step import TrainingStep
+from cyclegan_hf.training.trainer import Trainer
 from tests.gpu.support import COMPILES, DEVICE, ON_GPU, synchronize
 from tests.training.tiny import DISCRIMINATOR, GENERATOR, identical, largest_difference, tiny_config, weights
-from training.checkpointing import CONFIG_NAME, RUN_NAME, STATE_FOLDER
-from training.config import TrainConfig
-from training.ema import EmaModel
-from training.image_pool import ImagePool
-from training.objectives import Networks
-from training.step import TrainingStep
-from training.trainer import Trainer
 
 
 pytestmark = pytest.mark.gpu

@@ -28,14 +28,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from cyclegan_hf.feature_networks import MissingPackageError, weights_file  # noqa: E402
+from cyclegan_hf.training.checkpointing import find_checkpoint  # noqa: E402
+from cyclegan_hf.training.config import TrainConfig, recipe_path  # noqa: E402
+from cyclegan_hf.training.interruption import Interrupted  # noqa: E402
+from cyclegan_hf.training.trainer import Trainer  # noqa: E402
 from tests.benchmarks.runs import full_length, pace, recipe_length, shrink  # noqa: E402
 from tests.gpu.shards import pack  # noqa: E402
 from tests.gpu.support import DEVICE, ON_GPU, Deadline, keep  # noqa: E402
 from tests.testing_utils import write_domains  # noqa: E402
-from training.checkpointing import find_checkpoint  # noqa: E402
-from training.config import TrainConfig, recipe_path  # noqa: E402
-from training.interruption import Interrupted  # noqa: E402
-from training.trainer import Trainer  # noqa: E402
 
 
 RECIPES = ("few_images", "summer2winter_best", "summer2winter")

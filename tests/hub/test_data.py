@@ -143,8 +143,8 @@ def test_each_refusal_is_one_line(
 
 def train(folder: str, source: str) -> list[str]:
     """A run on the data set, streamed; what its folder holds then."""
+    from cyclegan_hf.training.trainer import Trainer
     from tests.training.tiny import tiny_config
-    from training.trainer import Trainer
 
     places = {key: f"{source},config=train{key.upper()}" for key in "ab"}
     tests = {f"test_{key}": f"{source},config=test{key.upper()}" for key in "ab"}
@@ -154,7 +154,7 @@ def train(folder: str, source: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_trainer_streams_it(server: HubServer, cli: Any, client: Client, tmp_path: Path) -> None:
-    pytest.importorskip("training.data.notation", reason="the trainer of this tree takes folders only")
+    pytest.importorskip("cyclegan_hf.training.data.notation", reason="the trainer of this tree takes folders only")
     root = write_domains(tmp_path / "domains", count=3, size=40)
     tests = ["--test-a", root / "testA", "--test-b", root / "testB", "--license", "mit"]
     assert cli("dataset", "push", root / "trainA", root / "trainB", "tester/fed", *tests)[0] == 0

@@ -50,8 +50,8 @@ def test_owners_tell_models_apart(server: HubServer, cli: Any, client: Client, t
 
 
 def tiny_checkpoint(folder: str) -> str:
+    from cyclegan_hf.training.trainer import Trainer
     from tests.training.tiny import tiny_config
-    from training.trainer import Trainer
 
     run = {"max_train_steps": 2, "checkpointing_steps": 2}
     Trainer(tiny_config(Path(folder), run=run, ema={"decay": 0.5})).train()

@@ -105,7 +105,7 @@ def test_where_a_pipeline_is(server: HubServer, client: Client, model: Path, tmp
             "does not know this token, which is wrong or has expired: `hf auth login`",
         ),
         ("tester/other", "write", "expected a saved pipeline, but there is no model_index.json.* set `official`"),
-        ("tester/a b", "write", "expected a name such as user/name"),
+        ("tester/a b", "write", "Hub id such as user/name"),
     ],
 )
 def test_who_may_have_what(

@@ -22,9 +22,9 @@ def training(place: str, streaming: bool, outside: bool = False) -> dict[str, An
     """In the clients' process: the grey of every row, or what is wrong with it, as the training reads them."""
     import numpy as np
 
-    from training.config import DataConfig
-    from training.data.pictures import open_picture
-    from training.data.sources import load_sources
+    from cyclegan_hf.training.config import DataConfig
+    from cyclegan_hf.training.data.rows import open_picture
+    from cyclegan_hf.training.data.sources import load_sources
 
     found: dict[str, Any] = {"greys": [], "refused": []}
     try:

@@ -119,11 +119,11 @@ def test_a_missing_model_is_not_asked_for_again(server: HubServer, client: Clien
 
 def mute_run(folder: str, settings: dict[str, Any]) -> tuple[list[str], list[float]]:
     """A publisher's opening, one checkpoint and a stop with a mute Hub: what it said, and how long each took."""
-    from training import publishing
-    from training.hub_config import HubConfig
+    from cyclegan_hf.training.hub_config import HubConfig
+    from cyclegan_hf.training.record import hub_push as publishing
 
     log = Log()
-    logger = logging.getLogger("training.publishing")
+    logger = logging.getLogger("cyclegan_hf.training.record.hub_push")
     logger.addHandler(log)
     logger.setLevel(logging.INFO)
     seconds = publishing.OPEN_SECONDS, publishing.STOP_SECONDS

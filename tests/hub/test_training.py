@@ -15,7 +15,7 @@ from tests.training.tiny import tiny_config
 
 
 class Log(logging.Handler):
-    """What `training.publishing` says."""
+    """What `cyclegan_hf.training.record.hub_push` says."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,11 +30,11 @@ def publish(folder: str, settings: dict[str, Any], steps: list[int], wait: bool 
     import shutil
 
     from cyclegan_hf.hub.card import CardFacts, pipeline_card
-    from training.hub_config import HubConfig
-    from training.publishing import Publisher
+    from cyclegan_hf.training.hub_config import HubConfig
+    from cyclegan_hf.training.record.hub_push import Publisher
 
     log = Log()
-    logger = logging.getLogger("training.publishing")
+    logger = logging.getLogger("cyclegan_hf.training.record.hub_push")
     logger.addHandler(log)
     logger.setLevel(logging.INFO)
     failure = ""
@@ -156,13 +156,13 @@ def test_a_hub_that_is_gone_costs_the_run_warnings(server: HubServer, client: Cl
 
 def catch_up(folder: str, repo_id: str, strategy: str) -> list[str]:
     """A publisher of a resumed run that finds checkpoints; what it said."""
-    from training.checkpointing import checkpoint_folders
-    from training.hub_config import HubConfig
-    from training.publishing import Publisher
+    from cyclegan_hf.training.checkpointing import checkpoint_folders
+    from cyclegan_hf.training.hub_config import HubConfig
+    from cyclegan_hf.training.record.hub_push import Publisher
 
     log = Log()
-    logging.getLogger("training.publishing").addHandler(log)
-    logging.getLogger("training.publishing").setLevel(logging.INFO)
+    logging.getLogger("cyclegan_hf.training.record.hub_push").addHandler(log)
+    logging.getLogger("cyclegan_hf.training.record.hub_push").setLevel(logging.INFO)
     for step in (1, 2, 10):
         place = Path(folder, f"checkpoint-{step}")
         make_pipeline(str(place), seed=step)
@@ -173,7 +173,7 @@ def catch_up(folder: str, repo_id: str, strategy: str) -> list[str]:
     publisher.open()
     publisher.catch_up(checkpoint_folders(Path(folder)))
     publisher.wait()
-    logging.getLogger("training.publishing").removeHandler(log)
+    logging.getLogger("cyclegan_hf.training.record.hub_push").removeHandler(log)
     return log.lines
 
 
@@ -209,7 +209,7 @@ def test_a_token_that_may_only_read_is_refused_where_the_repo_is_there_already(
 
 def train(folder: str, push: dict[str, Any] | None, hf_token: str = "hf_write") -> dict[str, bytes]:
     """A run in this process; all its weights at the end."""
-    from training.trainer import Trainer
+    from cyclegan_hf.training.trainer import Trainer
 
     run = {"max_train_steps": 5, "checkpointing_steps": 1, "checkpoints_total_limit": 1, "image_pool_size": 2}
     config = tiny_config(Path(folder), run=run, generator={"dropout_prob": 0.5}, hub=push or {})
@@ -246,11 +246,11 @@ def test_a_refusal_is_said_before_the_training(server: HubServer, client: Client
 
 def data_rows(a: str, b: str, variables: dict[str, str], times: int = 1) -> list[str]:
     """The row "data" of as many cards of one run."""
-    from tests.training.test_card import FACTS
+    from cyclegan_hf.training.config import TrainConfig
+    from cyclegan_hf.training.record.card import model_card
+    from cyclegan_hf.training.record.provenance import Origins
+    from tests.training.record.test_card import FACTS
     from tests.training.tiny import DISCRIMINATOR, GENERATOR
-    from training.card import model_card
-    from training.config import TrainConfig
-    from training.origins import Origins
 
     os.environ.update(variables)
     config = TrainConfig(generator=GENERATOR, discriminator=DISCRIMINATOR)
@@ -284,7 +284,7 @@ def test_a_licence_is_asked_for_again_and_with_the_sources_own_token(server: Hub
 
 
 def train_stages(folder: str, hub: dict[str, Any]) -> None:
-    from training.stages import train_in_stages
+    from cyclegan_hf.training.stages import train_in_stages
 
     stages = {"batch_sizes": [1, 2], "epochs": [1, 1], "evaluation_epochs": [1, 1]}
     train_in_stages(tiny_config(Path(folder), stages=stages, hub={"push_to_hub": True} | hub))

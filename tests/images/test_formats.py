@@ -15,8 +15,9 @@ from PIL import Image
 from cyclegan_hf.cli import main
 from cyclegan_hf.images import formats as image_formats
 from cyclegan_hf.images.files import images_in, plan_pictures, visible_files
-from cyclegan_hf.images.formats import left_out_text, pixel_limit, readable_extensions, require_regular_file
+from cyclegan_hf.images.formats import left_out_text, pixel_limit, readable_extensions
 from cyclegan_hf.images.io import open_image
+from cyclegan_hf.regular_files import require_regular_file
 from tests.testing_utils import make_picture
 
 

@@ -1,6 +1,7 @@
 """The sliced Wasserstein distance where it is known, and against NumPy."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -12,8 +13,21 @@ from cyclegan_hf.metrics.sliced_wasserstein import (
     patch_descriptors,
     resampled_sliced_wasserstein,
     sliced_wasserstein,
-    sliced_wasserstein_pyramid,
 )
+
+
+def distances_of_levels(
+    images: Iterable[torch.Tensor], targets: Iterable[torch.Tensor], num_levels: int = 3, seed: int = 0
+) -> list[float]:
+    """The distance at each pyramid level, fine to coarse, between two sets of batches."""
+    levels = []
+    for batches in (images, targets):
+        found, first = [], 0
+        for batch in batches:
+            found.append(patch_descriptors(batch, num_levels, seed=seed, first=first))
+            first += len(batch)
+        levels.append([torch.cat(level) for level in zip(*found, strict=True)])
+    return [sliced_wasserstein(mine, target, seed=seed) for mine, target in zip(*levels, strict=True)]
 
 
 def numpy_blur(picture: np.ndarray) -> np.ndarray:
@@ -176,12 +190,12 @@ def test_against_numpy_with_directions_of_its_own(counts: tuple[int, int]) -> No
 def test_the_pyramid_of_distances_tells_the_level() -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.nn.functional.interpolate(torch.rand(4, 3, 8, 8, generator=generator), size=64, mode="bicubic")
-    assert sliced_wasserstein_pyramid([images], [images]) == [0, 0, 0]
+    assert distances_of_levels([images], [images]) == [0, 0, 0]
     noisy = images + 0.05 * torch.randn(images.shape, generator=generator)
-    fine, middle, coarse = sliced_wasserstein_pyramid([noisy], [images])
+    fine, middle, coarse = distances_of_levels([noisy], [images])
     assert fine > 1.5 * middle > 2.25 * coarse  # blurring takes the noise away level by level
     warmer = images + torch.tensor([0.1, 0.0, 0.0])[:, None, None]
-    fine, middle, coarse = sliced_wasserstein_pyramid([warmer], [images])
+    fine, middle, coarse = distances_of_levels([warmer], [images])
     assert fine == pytest.approx(0, abs=1e-2)
     assert middle == pytest.approx(0, abs=1e-2)
     assert coarse > 50
@@ -189,8 +203,8 @@ def test_the_pyramid_of_distances_tells_the_level() -> None:
 
 def test_batches_change_nothing() -> None:
     images, targets = torch.rand(6, 3, 32, 40), torch.rand(5, 3, 32, 40)
-    whole = sliced_wasserstein_pyramid([images], [targets])
-    assert sliced_wasserstein_pyramid(images.split(4), targets.split(1)) == pytest.approx(whole, rel=1e-4)
+    whole = distances_of_levels([images], [targets])
+    assert distances_of_levels(images.split(4), targets.split(1)) == pytest.approx(whole, rel=1e-4)
     one = patch_descriptors(images, num_levels=1, num_patches=9)[0].unflatten(0, (6, 9))
     more = patch_descriptors(images[4:], num_levels=1, num_patches=20, first=4)[0].unflatten(0, (2, 20))
     assert torch.equal(more[:, :9], one[4:])  # more patches are added to the same first ones
@@ -209,9 +223,9 @@ def test_resampled_distances_are_those_of_sets_with_copies() -> None:
 
 def test_batches_of_any_size_and_unequal_sets() -> None:
     images, targets = torch.rand(5, 3, 32, 40), torch.rand(3, 3, 48, 32)
-    distances = sliced_wasserstein_pyramid(images.split(2), targets.split(1), num_levels=2)
+    distances = distances_of_levels(images.split(2), targets.split(1), num_levels=2)
     assert len(distances) == 2
-    brighter = sliced_wasserstein_pyramid((images + 0.5).split(2), targets.split(1), num_levels=2)
+    brighter = distances_of_levels((images + 0.5).split(2), targets.split(1), num_levels=2)
     assert 0 < distances[1] < 0.2 * brighter[1]  # two sets of white noise
-    assert distances == sliced_wasserstein_pyramid(images.split(2), targets.split(1), num_levels=2)  # seeded
-    assert distances != sliced_wasserstein_pyramid(images.split(2), targets.split(1), num_levels=2, seed=1)
+    assert distances == distances_of_levels(images.split(2), targets.split(1), num_levels=2)  # seeded
+    assert distances != distances_of_levels(images.split(2), targets.split(1), num_levels=2, seed=1)

@@ -8,7 +8,7 @@ import torch
 import torch._functorch.config
 
 from cyclegan_hf.models.vector_quantizer import VectorQuantizer
-from training.ema import EmaModel
+from cyclegan_hf.training.ema import EmaModel
 
 
 ROOT = Path(__file__).resolve().parents[2]

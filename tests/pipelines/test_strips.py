@@ -15,7 +15,6 @@ from cyclegan_hf import (
     ResnetGenerator,
 )
 from cyclegan_hf.hardware import available_memory
-from cyclegan_hf.pipelines import pipeline_cyclegan
 from cyclegan_hf.pipelines.strips import fits, strips, takes_strips, translate_in_strips
 from tests.testing_utils import noise
 
@@ -124,9 +123,9 @@ def test_each_piece_is_told_and_the_last_one_is_the_last(norm_type: str) -> None
 def test_a_picture_that_no_memory_holds_is_refused_with_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = CycleGANPipeline(ResnetGenerator(block_out_channels=(4, 8), num_res_blocks=1))
     pipeline.memory_budget = 1
-    monkeypatch.setattr(pipeline_cyclegan, "available_memory", lambda: 1_000_000)
+    monkeypatch.setattr("cyclegan_hf.pipelines.strips.available_memory", lambda: 1_000_000)
     with pytest.raises(ValueError, match=r"0\.1 GB of memory.*--size"):
         pipeline(Image.new("RGB", (200, 100)))
-    monkeypatch.setattr(pipeline_cyclegan, "available_memory", lambda: None)
+    monkeypatch.setattr("cyclegan_hf.pipelines.strips.available_memory", lambda: None)
     assert pipeline(Image.new("RGB", (200, 100))).images[0].size == (200, 100)
     assert available_memory() is None or available_memory() > 10_000_000

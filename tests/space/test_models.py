@@ -160,9 +160,9 @@ def test_a_photo_in_pieces_is_as_if_translated_whole(size: tuple[int, int]) -> N
     photo = Image.fromarray(noise(size[1], size[0]))
     reach = 2 * generators[0].receptive_radius
     pieces = page_module("pieces").Pieces(photo, reach, multiple=generators[0].size_multiple, most=160**2)
-    assert len(pieces.boxes) > 1
-    for box in pieces.boxes:
-        pieces.paste(box, run(pieces.crop(box)))
+    assert len(pieces.tiles) > 1
+    for tile in pieces.tiles:
+        pieces.paste(tile, run(pieces.crop(tile)))
     for piece, whole in zip(pieces.results(), run(photo), strict=True):
         assert piece.size == photo.size
         assert np.abs(np.asarray(piece, int) - np.asarray(whole, int)).max() <= 1

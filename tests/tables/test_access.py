@@ -20,10 +20,10 @@ import pyarrow.parquet as pq  # noqa: E402
 
 from cyclegan_hf.bulk.source import DatasetSource, Rows, pictures_of  # noqa: E402
 from cyclegan_hf.cli import main  # noqa: E402
+from cyclegan_hf.training.config import DataConfig  # noqa: E402
+from cyclegan_hf.training.data.rows import open_picture  # noqa: E402
+from cyclegan_hf.training.data.sources import load_sources  # noqa: E402
 from tests.bulk.conftest import model as model  # noqa: E402
-from training.config import DataConfig  # noqa: E402
-from training.data.pictures import open_picture  # noqa: E402
-from training.data.sources import load_sources  # noqa: E402
 
 
 @pytest.fixture

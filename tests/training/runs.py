@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from cyclegan_hf.training import __main__ as train
 from tests.testing_utils import free_port
-from training import train
 
 
 _context = multiprocessing.get_context("forkserver")

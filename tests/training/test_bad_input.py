@@ -8,9 +8,9 @@ import pytest
 
 from cyclegan_hf import CycleGANPipeline
 from cyclegan_hf.models.generator_resnet import ResnetGenerator
+from cyclegan_hf.training import __main__ as train
 from tests.testing_utils import forked_processes, write_domains
 from tests.training.tiny import write_recipe
-from training import train
 
 
 Prepare = Callable[[Path], list[object]]

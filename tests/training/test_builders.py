@@ -7,9 +7,10 @@ import torch
 
 from cyclegan_hf.models.discriminator_pixel import PixelDiscriminator
 from cyclegan_hf.models.generator_unet import UnetGenerator
+from cyclegan_hf.training.builders import build_networks, image_processors, mixes_batch
+from cyclegan_hf.training.config import DataConfig, TrainConfig
+from cyclegan_hf.training.config_groups import LossConfig
 from tests.training.tiny import DISCRIMINATOR, GENERATOR
-from training.builders import build_networks, image_processors, mixes_batch
-from training.config import DataConfig, LossConfig, TrainConfig
 
 
 def config(

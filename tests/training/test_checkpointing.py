@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from cyclegan_hf import CycleGANPipeline
-from tests.training.tiny import tiny_config
-from training.checkpointing import (
+from cyclegan_hf.training.checkpointing import (
     checkpoint_folders,
     find_checkpoint,
     load_checkpoint,
@@ -24,7 +23,8 @@ from training.checkpointing import (
     save_checkpoint,
     set_random_state,
 )
-from training.trainer import Trainer
+from cyclegan_hf.training.trainer import Trainer
+from tests.training.tiny import tiny_config
 
 
 class Pipeline:

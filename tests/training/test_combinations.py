@@ -2,9 +2,10 @@
 
 import pytest
 
+from cyclegan_hf.training.builders import build_networks
+from cyclegan_hf.training.config import DataConfig, TrainConfig
+from cyclegan_hf.training.config_groups import LossConfig
 from tests.training.tiny import DISCRIMINATOR, GENERATOR
-from training.builders import build_networks
-from training.config import DataConfig, LossConfig, TrainConfig
 
 
 DUAL = {"_class_name": "DualHeadDiscriminator", "block_out_channels": [4, 8]}

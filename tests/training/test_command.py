@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from cyclegan_hf.training.command import parse_command
+from cyclegan_hf.training.config import TrainConfig, recipe_path
 from tests.training.tiny import write_recipe
-from training.command import parse_command
-from training.config import TrainConfig, recipe_path
 
 
 DATA_FLAGS = ["--data.a", "A", "--data.b", "B"]
@@ -91,7 +91,7 @@ def test_help_shows_examples_and_every_flag(capsys: pytest.CaptureFixture[str]) 
         parse_command(["--help"])
     assert not stop.value.code
     text = capsys.readouterr().out
-    assert "accelerate launch training/train.py --recipe summer2winter --data.a A --data.b B" in text
+    assert "accelerate launch training/train.py --recipe few_images --data.a A --data.b B" in text
     assert "--resume-from-checkpoint latest" in text
     assert "--optimizer.learning-rate" in text
 

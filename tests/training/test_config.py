@@ -10,8 +10,8 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from training.builders import build_networks, image_processors
-from training.config import RECIPES, TrainConfig, recipe_path
+from cyclegan_hf.training.builders import build_networks, image_processors
+from cyclegan_hf.training.config import RECIPES, TrainConfig, recipe_path
 
 
 def read(tmp_path: Path, text: str) -> TrainConfig:

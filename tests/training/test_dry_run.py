@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from cyclegan_hf.training.command import parse_command
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.dry_run import dry_run
 from tests.testing_utils import write_domains
 from tests.training.tiny import tiny_config, write_recipe
-from training.command import parse_command
-from training.config import TrainConfig
-from training.dry_run import dry_run
 
 
 def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(tmp_path: Path)
 
 def test_its_time_is_that_of_the_steps_that_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0, 100, 100, 101, 101, 103, 103, 106])  # the first step compiles: it doesn't count
-    monkeypatch.setattr("training.dry_run.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("cyclegan_hf.training.dry_run.time.perf_counter", lambda: next(ticks))
     report = dry_run(tiny_config(tmp_path, run={"max_train_steps": 90}))
     assert "2 s per step" in report and "3 minutes for 90 steps" in report
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.ema import EmaModel
+from cyclegan_hf.training.ema import EmaModel
 
 
 def set_weight(network: nn.Module, value: float) -> None:

@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.training.config import TrainConfig
 from tests.testing_utils import make_picture, write_domains
 from tests.training.tiny import identical, largest_difference, write_recipe
-from training.config import TrainConfig
 
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "train.py"
@@ -33,8 +33,7 @@ PATIENCE = 300  # seconds, on a busy machine
 
 def start(command: list[str], folder: Path, *arguments: object) -> subprocess.Popen[str]:
     """Start in `folder`, which is not the repository's, as a process group of its own."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environment["ACCELERATE_USE_CPU"] = "1"
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1]), "ACCELERATE_USE_CPU": "1"}
     return subprocess.Popen(
         [*command, *map(str, arguments)],
         cwd=folder,
@@ -232,7 +231,7 @@ def test_help_shows_an_example(tmp_path: Path) -> None:
     process = start(PLAIN, tmp_path, "--help")
     text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
-    assert "accelerate launch training/train.py --recipe summer2winter --data.a A --data.b B" in text
+    assert "accelerate launch training/train.py --recipe few_images --data.a A --data.b B" in text
 
 
 @pytest.mark.slow

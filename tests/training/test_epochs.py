@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from cyclegan_hf.training.config_groups import LossConfig
+from cyclegan_hf.training.epochs import RunningMeans, losses_on, summary
+from cyclegan_hf.training.trainer import Trainer
 from tests.training.tiny import largest_difference, tiny_config, weights
-from training.config import LossConfig
-from training.epochs import RunningMeans, losses_on, summary
-from training.trainer import Trainer
 
 
 def test_means_are_over_the_steps_since_the_last_reset() -> None:

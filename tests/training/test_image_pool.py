@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from training.image_pool import ImagePool
+from cyclegan_hf.training.image_pool import ImagePool
 
 
 def numbered(*numbers: float) -> torch.Tensor:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from training import interruption
-from training.interruption import Interrupted, Interruption, LastingStream
+from cyclegan_hf.training import interruption
+from cyclegan_hf.training.interruption import Interrupted, Interruption, LastingStream
 
 
 def test_a_first_signal_is_noted(caplog: pytest.LogCaptureFixture) -> None:
@@ -92,7 +92,7 @@ def test_a_run_outlives_its_terminal(tmp_path: Path, ends_by: str) -> None:
 TERMINAL_TRAINER = """
 import sys, time
 from pathlib import Path
-from training.interruption import Interruption, LastingStream
+from cyclegan_hf.training.interruption import Interruption, LastingStream
 
 sys.stdout, sys.stderr = LastingStream(sys.stdout), LastingStream(sys.stderr)
 with Interruption() as request:
@@ -138,7 +138,7 @@ def test_a_program_ends_although_its_workers_ignore_signals_and_something_holds_
     script = """
 import sys
 from torch.utils.data import DataLoader
-from training.interruption import end_workers_at_exit, leave_signals_to_the_main_process
+from cyclegan_hf.training.interruption import end_workers_at_exit, leave_signals_to_the_main_process
 
 end_workers_at_exit()
 sys.held = iter(DataLoader(range(9), num_workers=2, worker_init_fn=leave_signals_to_the_main_process))
@@ -158,7 +158,7 @@ LAUNCHER = "import subprocess, sys; subprocess.Popen([sys.executable, *sys.argv[
 TRAINER = """
 import os, time
 from pathlib import Path
-from training import interruption
+from cyclegan_hf.training import interruption
 
 launcher = os.getppid()
 interruption.end_with_launcher()

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 
+from cyclegan_hf.training.config import recipe_path
 from tests.testing_utils import write_domains
 from tests.training.runs import Run
 from tests.training.test_recipe_runs import STAGED, needs, thinned
 from tests.training.test_streaming_runs import write_sets
 from tests.training.tiny import identical, write_recipe
-from training.config import recipe_path
 
 
 Start = Callable[..., Run]

@@ -12,12 +12,13 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cyclegan_hf.training.builders import build_networks, mixes_batch
+from cyclegan_hf.training.config import TrainConfig, recipe_path
+from cyclegan_hf.training.config_groups import EmaConfig
+from cyclegan_hf.training.ema import EmaModel
+from cyclegan_hf.training.epochs import RunningMeans
+from cyclegan_hf.training.step import TrainingStep
 from tests.training.tiny import DISCRIMINATOR, GENERATOR
-from training.builders import build_networks, mixes_batch
-from training.config import EmaConfig, TrainConfig, recipe_path
-from training.ema import EmaModel
-from training.epochs import RunningMeans
-from training.step import TrainingStep
 
 
 META = torch.device("meta")

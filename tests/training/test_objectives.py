@@ -8,10 +8,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from tests.training.tiny import DISCRIMINATOR, GENERATOR, largest_difference, tiny_config
-from training.builders import build_networks
-from training.config import LossConfig, TrainConfig
-from training.objectives import (
+from cyclegan_hf.training.builders import build_networks
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import LossConfig
+from cyclegan_hf.training.objectives import (
     Networks,
     Objective,
     Translations,
@@ -21,7 +21,8 @@ from training.objectives import (
     term_weights,
     translate,
 )
-from training.step import TrainingStep
+from cyclegan_hf.training.step import TrainingStep
+from tests.training.tiny import DISCRIMINATOR, GENERATOR, largest_difference, tiny_config
 
 
 class Line(nn.Module):

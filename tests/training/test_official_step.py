@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from cyclegan_hf.training.builders import image_processors
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.data.file_source import list_pictures
+from cyclegan_hf.training.data.streams import DomainDataset, DomainStream
+from cyclegan_hf.training.trainer import Trainer
 from tests.official import official_networks
 from tests.training.tiny import largest_difference, tiny_config, weights
-from training.builders import image_processors
-from training.config import TrainConfig
-from training.data.files import list_pictures
-from training.data.streams import DomainDataset, DomainStream
-from training.trainer import Trainer
 
 
 # Large steps, so that an error of order or weight shows within few of them.

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from training.config import LrSchedulerConfig, OptimizerConfig
-from training.objectives import Networks
-from training.optimizers import Plateau, learning_rate_factor, load_optimizer_state, make_optimizers
+from cyclegan_hf.training.config_groups import LrSchedulerConfig, OptimizerConfig
+from cyclegan_hf.training.objectives import Networks
+from cyclegan_hf.training.optimizers import Plateau, learning_rate_factor, load_optimizer_state, make_optimizers
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.training.data.pairs import Pairs, draw_pair, find_pairs
+from cyclegan_hf.training.objectives import term_weights
+from cyclegan_hf.training.pretrain import pretrain
+from cyclegan_hf.training.trainer import Trainer
 from tests.training.tiny import tiny_config
-from training.data.pairs import Pairs, draw_pair, find_pairs
-from training.objectives import term_weights
-from training.pretrain import pretrain
-from training.trainer import Trainer
 
 
 @pytest.fixture

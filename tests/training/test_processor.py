@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from cyclegan_hf.hardware import can_compile
-from training import processes
-from training.config import RunConfig
-from training.processes import LONG_RUN_EPOCHS, LONG_RUN_STEPS, choose_fast, prepare_processor
+from cyclegan_hf.training import distributed as processes
+from cyclegan_hf.training.config_groups import RunConfig
+from cyclegan_hf.training.distributed import LONG_RUN_EPOCHS, LONG_RUN_STEPS, choose_fast, prepare_processor
 
 
 @pytest.fixture(autouse=True)

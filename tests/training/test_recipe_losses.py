@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from training.config import TrainConfig, recipe_path
-from training.objectives import Networks, discriminator_objective, generator_objective, term_weights, translate
+from cyclegan_hf.training.config import TrainConfig, recipe_path
+from cyclegan_hf.training.objectives import (
+    Networks,
+    discriminator_objective,
+    generator_objective,
+    term_weights,
+    translate,
+)
 
 
 # Grey pictures of 2×2 pixels, a = -0.1 and b = 0.9; A → B adds 0.3, B → A takes 0.1 off:

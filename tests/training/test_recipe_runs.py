@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.training.config import TrainConfig, recipe_path
+from cyclegan_hf.training.scores import _say_once
+from cyclegan_hf.training.stages import stage_configs, train_in_stages
+from cyclegan_hf.training.trainer import Trainer
 from tests.testing_utils import make_picture, write_domains
-from training.config import TrainConfig, recipe_path
-from training.evaluation import _say_once
-from training.stages import stage_configs, train_in_stages
-from training.trainer import Trainer
 
 
 STAGED = ["face2cartoon_attention", "animal2pokemon_vq"]

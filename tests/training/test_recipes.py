@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from cyclegan_hf.models.layers import InstanceNorm2d
-from training.builders import build_networks
-from training.config import TrainConfig, recipe_path
-from training.data.sources import load_sources, species
-from training.optimizers import learning_rate_factor
-from training.stages import stage_configs
+from cyclegan_hf.training.builders import build_networks
+from cyclegan_hf.training.config import TrainConfig, recipe_path
+from cyclegan_hf.training.data.sources import load_sources, species
+from cyclegan_hf.training.optimizers import learning_rate_factor
+from cyclegan_hf.training.stages import stage_configs
 
 
 def recipe(name: str) -> TrainConfig:

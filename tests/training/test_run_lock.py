@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from cyclegan_hf.training.run_lock import LOCK_NAME, check_unlocked, run_lock
+from cyclegan_hf.training.stages import train_in_stages
 from tests.training.tiny import tiny_config
-from training.run_lock import LOCK_NAME, check_unlocked, run_lock
-from training.stages import train_in_stages
 
 
 HOLDER = """
 import sys
 from pathlib import Path
-from training.run_lock import run_lock
+from cyclegan_hf.training.run_lock import run_lock
 
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
@@ -58,7 +58,7 @@ def in_stages(folder: Path) -> None:
 
 def in_a_sweep(folder: Path) -> None:
     pytest.importorskip("optuna", reason="the extra `search` is not installed")
-    from training.sweep import sweep
+    from cyclegan_hf.training.sweep.trials import sweep
 
     config = tiny_config(folder, evaluation={"metric": "swd", "epochs": 1})
     sweep(config, ["losses.lambda_gan=1,2"], sampler="grid")

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import LrSchedulerConfig
+from cyclegan_hf.training.optimizers import learning_rate_factor
+from cyclegan_hf.training.schedule import fit_schedule, schedule_in_words, steps_without_rate
+from cyclegan_hf.training.trainer import Trainer
 from tests.training.tiny import largest_difference, tiny_config, weights
-from training.config import LrSchedulerConfig, TrainConfig
-from training.optimizers import learning_rate_factor
-from training.schedule import fit_schedule, schedule_in_words, steps_without_rate
-from training.trainer import Trainer
 
 
 def fitted(written_for: tuple[str, int], epochs: int = 200, steps: int | None = None, **schedule: object) -> tuple:

@@ -12,13 +12,14 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.training.builders import build_networks
+from cyclegan_hf.training.command import parse_command
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import StageConfig
+from cyclegan_hf.training.stages import history, stage_configs, stage_seeds, train_in_stages
+from cyclegan_hf.training.trainer import Trainer
 from tests.metrics.test_inception import save_network
 from tests.training.tiny import tiny_config, weights
-from training.builders import build_networks
-from training.command import parse_command
-from training.config import StageConfig, TrainConfig
-from training.stages import history, stage_configs, stage_seeds, train_in_stages
-from training.trainer import Trainer
 
 
 REPORT = {"batch_sizes": [3, 2, 1], "epochs": [100, 50, 30], "evaluation_epochs": [10, 5, 3], "seed": 1722426635407800}

@@ -10,11 +10,11 @@ import torch
 from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.trainer import Trainer
 from tests.testing_utils import make_picture, write_domains
 from tests.training.data_files import cell
 from tests.training.tiny import identical, largest_difference, tiny_config, weights
-from training.config import TrainConfig
-from training.trainer import Trainer
 
 
 def write_sets(root: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from training.strict_yaml import parse
+from cyclegan_hf.training.strict_yaml import parse
 
 
 LAUGHS = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20))

@@ -16,13 +16,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.sweep.search_space import own_values, search_space, with_values
+from cyclegan_hf.training.sweep.summary import plot_sweep
+from cyclegan_hf.training.sweep.trials import read_options, sweep
+from cyclegan_hf.training.trainer import Trainer
 from tests.training.test_end_to_end import PATIENCE, logged_steps, logged_steps_now, start, wait_for
 from tests.training.tiny import largest_difference, tiny_config
-from training.config import TrainConfig
-from training.search_space import own_values, search_space, with_values
-from training.sweep import read_options, sweep
-from training.sweep_report import plot_sweep
-from training.trainer import Trainer
 
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "sweep.py"
@@ -287,7 +287,7 @@ def test_flags_are_divided_between_the_sweep_and_the_training() -> None:
 
 def test_without_optuna_one_line_names_the_extra(tmp_path: Path) -> None:
     (tmp_path / "optuna.py").write_text("raise ImportError(\"No module named 'optuna'\")", encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{SCRIPT.parents[1]}"}
     done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, env=environment)
     assert done.returncode == 1
     assert done.stderr == (

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.config_groups import RunConfig
+from cyclegan_hf.training.distributed import make_accelerator
+from cyclegan_hf.training.trainer import Trainer
 from tests.training.tiny import largest_difference, tiny_config, weights
-from training.config import RunConfig, TrainConfig
-from training.processes import make_accelerator
-from training.trainer import Trainer
 
 
 def trained(config: TrainConfig, checkpoint: Path | None = None) -> Trainer:
@@ -122,7 +123,7 @@ def test_the_gradient_scaler_goes_on_from_its_scale(tmp_path: Path, monkeypatch:
         accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100, growth_interval=5)
         return accelerator
 
-    monkeypatch.setattr("training.trainer.make_accelerator", with_scaler)
+    monkeypatch.setattr("cyclegan_hf.training.run.make_accelerator", with_scaler)
     config = tiny_config(tmp_path, run={"max_train_steps": 12, "checkpointing_steps": 6})
     unbroken = trained(config)
     shutil.move(tmp_path / "run", tmp_path / "unbroken")

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from cyclegan_hf import CycleGANPipeline
+from cyclegan_hf.training.builders import build_networks
+from cyclegan_hf.training.config import TrainConfig
+from cyclegan_hf.training.objectives import Networks
+from cyclegan_hf.training.trainer import Trainer
+from cyclegan_hf.training.warm_start import load_weights
 from tests.official import official_networks
 from tests.training.tiny import DISCRIMINATOR, GENERATOR, largest_difference, tiny_config, weights
-from training.builders import build_networks
-from training.config import TrainConfig
-from training.objectives import Networks
-from training.trainer import Trainer
-from training.warm_start import load_weights
 
 
 def fresh_networks(**generator: object) -> Networks:

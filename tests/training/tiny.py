@@ -6,8 +6,8 @@ from typing import Any
 import torch
 import yaml
 
+from cyclegan_hf.training.config import TrainConfig
 from tests.testing_utils import write_domains
-from training.config import TrainConfig
 
 
 GENERATOR = {"_class_name": "ResnetGenerator", "block_out_channels": [4, 8], "num_res_blocks": 1}

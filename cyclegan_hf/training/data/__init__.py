@@ -1,0 +1,1 @@
+"""Training data: sources of images, and endless streams of batches out of them."""

@@ -1,0 +1,1 @@
+"""The record of a run: logs, samples, report, card, failure checks and pushes to the Hub."""

@@ -1,1 +1,0 @@
-"""Training: recipes, data and the loop. Not part of the installed library."""
