@@ -33,11 +33,11 @@ sys.path.append(str(HERE.parents[1]))  # a checkout that is not installed builds
 sys.path.append(str(HERE.parent))  # the examples are the other page's
 
 import shipped_examples  # noqa: E402
-from cyclegan_hf.export.onnx.onnx.onnx import WEIGHTS_NAME, export_onnx  # noqa: E402
 
 from cyclegan_hf import CycleGANPipeline  # noqa: E402
 from cyclegan_hf.atomic import whole_folder  # noqa: E402
 from cyclegan_hf.errors import one_line  # noqa: E402
+from cyclegan_hf.export.onnx import WEIGHTS_NAME, export_onnx  # noqa: E402
 from cyclegan_hf.hub.errors import hub_errors  # noqa: E402
 from cyclegan_hf.hub.locate import find_folder, is_model_on_hub  # noqa: E402
 from cyclegan_hf.hub.timeouts import answer_seconds  # noqa: E402

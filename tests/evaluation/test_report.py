@@ -24,7 +24,7 @@ from cyclegan_hf.evaluation.report import check_output, document, read_report, w
 from cyclegan_hf.evaluation.results import Scores
 from cyclegan_hf.evaluation.run_logs import Curve, RunLogs, read_logs
 from cyclegan_hf.hub.card import metrics_section
-from cyclegan_hf.metrics.figures import FIGURES, FURTHER, as_difference, as_text, is_better
+from cyclegan_hf.metrics.figures import FIGURES, FURTHER, SPREADS, as_difference, as_text, is_better
 from cyclegan_hf.saved_format import PRETRAINED_FOLDER
 from tests.evaluation.tiny import NAMES, evaluator, pipeline
 from tests.metrics.test_inception import TinyNetwork
@@ -234,7 +234,9 @@ def test_which_way_is_better() -> None:
     assert best_first("cycle_l1", [0.1, 0.9, 0.5]) == [0, 2, 1]
     assert all(figure.meaning.endswith(".") and figure.better for figure in (FIGURES | FURTHER).values())
     told = json.loads((PRETRAINED_FOLDER / "metrics.json").read_text())["a2b"]
-    assert {name for name, value in told.items() if isinstance(value, float)} <= (FIGURES | FURTHER).keys()
+    assert {name for name, value in told.items() if isinstance(value, float)} <= (FIGURES | FURTHER).keys() | set(
+        SPREADS.values()
+    )
 
 
 def test_a_cards_table_says_which_way_is_better() -> None:

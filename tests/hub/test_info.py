@@ -68,7 +68,7 @@ def test_json_branches_and_subfolders(server: HubServer, cli: Any, known: Path) 
 def test_the_bundled_weights(cli: Any) -> None:
     code, output, _ = cli("info")
     assert code == 0 and output.startswith("the bundled weights: summer (a), winter (b)\n")
-    assert "1,320,048 values, F16" in output
+    assert "1,286,451 values, F16" in output
 
 
 @pytest.mark.parametrize(

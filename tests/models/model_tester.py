@@ -146,6 +146,7 @@ class ModelTester:
             output = model.to(memory_format=torch.channels_last)(sample.to(memory_format=torch.channels_last))[0]
         torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
 
+    @pytest.mark.slow  # up to a minute a model
     def test_the_compiled_form_is_the_same_function(self) -> None:
         for variant in [{}, *self.variants]:
             torch.compiler.reset()
