@@ -1,4 +1,4 @@
-"""What the GPU's scripts hand back, on a machine without one: shards, figures, tables."""
+"""Test the GPU scripts' results, on a machine without one: shards, figures, tables."""
 
 import json
 from pathlib import Path

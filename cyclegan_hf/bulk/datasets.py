@@ -279,7 +279,7 @@ class DatasetTranslation:
 
 
 class _Done:
-    """What is done of a translation, as `source.Progress`.
+    """Keep a record of a translation's finished parts, as `source.Progress`.
 
     Args:
         translation: The translation.

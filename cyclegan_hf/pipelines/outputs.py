@@ -1,4 +1,4 @@
-"""What a pipeline returns."""
+"""The pipelines' output."""
 
 from dataclasses import dataclass
 from typing import Any

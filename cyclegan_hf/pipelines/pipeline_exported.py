@@ -72,7 +72,7 @@ class GraphNetwork:
 
     @property
     def in_pieces(self) -> bool:
-        """Whether images of any size run in tiles with margins; otherwise up to `MAX_PIXELS`."""
+        """Return whether images of any size run in tiles with margins; otherwise up to `MAX_PIXELS`."""
         return self._margin > 0
 
     def __call__(self, sample: np.ndarray, on_piece: Callable[[int, int], None] | None = None) -> np.ndarray:

@@ -81,7 +81,7 @@ class TrainConfig:
     generator: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=_resnet)
     """Both generators, as a `config.json` fragment: `_class_name` and arguments."""
     generator_b2a: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
-    """What differs from `generator` in the one from B to A, besides the channels, which are swapped."""
+    """Arguments of the generator from B to A that differ from `generator`; the channels are swapped."""
     discriminator: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=_patch)
     """Both discriminators, likewise."""
 

@@ -1,4 +1,4 @@
-"""What a run would do: its images, networks, steps and schedule, and a few measured steps. Writes nothing."""
+"""Print a run's images, networks, steps and schedule, with a few measured steps, and write nothing."""
 
 from __future__ import annotations
 

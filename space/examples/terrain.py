@@ -29,7 +29,7 @@ LIGHT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """How much work goes into a picture.
+    """The effort that goes into a picture.
 
     Attributes:
         supersampling: rendered pixels for each pixel, in each direction.

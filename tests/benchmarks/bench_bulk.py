@@ -1,4 +1,4 @@
-"""How much of a model's speed `cyclegan-hf translate` keeps on a folder, where images are also read and written.
+"""Measure how much of a model's speed `cyclegan-hf translate` keeps on a folder, which also reads and writes images.
 
 Three things take turns on the same images: the command, the model alone on arrays that are in memory, and a plain loop
 in eager torch that opens, translates and saves one image after the other. The command's start (one image) is timed

@@ -1,4 +1,4 @@
-"""How many minutes of training recipes need until their translations are good.
+"""Measure how many minutes of training recipes need until their translations are good.
 
 Each recipe trains on the same two folders from the same seed. At the given minutes of training it is scored on the
 validation split: KID (times 1000) of both directions against the target's training images, by a network that no

@@ -1,4 +1,4 @@
-"""How fast training steps and translations are on the GPU, in each form, against eager float32.
+"""Measure how fast training steps and translations are on the GPU, in each form, against eager float32.
 
 The forms take turns, so that ratios are of one minute. It stops when its time is over, and every figure is written as
 soon as it is there. `table.py` makes tables of the file.
@@ -152,7 +152,7 @@ FORMS = {
 
 
 def tried(name: str, batch: int) -> bool:
-    """Whether a form is worth its compilation at a batch size."""
+    """Return whether a form is worth its compilation at a batch size."""
     form = FORMS[name]
     if form.compiled is None or not ON_GPU:
         return True

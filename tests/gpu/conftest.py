@@ -1,4 +1,4 @@
-"""What the tests on a GPU share: its settings, and a line of figures for each test."""
+"""Settings that the tests on a GPU share, and a line of figures for each test."""
 
 import json
 import os

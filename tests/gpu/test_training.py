@@ -40,7 +40,7 @@ def trainer_of(folder: Path, **groups: dict[str, Any]) -> Trainer:
 
 
 def whole_step(trainer: Trainer, next_batch: Callable[[], Any] | None = None) -> dict[str, torch.Tensor]:
-    """What the loop does at a step that logs nothing."""
+    """The loop at a step that logs nothing."""
     values = trainer.update(trainer.step + 1, 1.0, next_batch or trainer.next_batch)
     for average, generator in zip(trainer.ema, trainer.raw.generators, strict=False):
         average.update_parameters(generator)

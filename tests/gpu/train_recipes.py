@@ -113,7 +113,7 @@ def newest(folder: Path) -> Path | None:
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What a run came to: steps, seconds a step, its last losses."""
+    """Return a run's steps, seconds a step and last losses."""
     plan = folder / PLAN_NAME
     found = json.loads(plan.read_text(encoding="utf-8")) if plan.is_file() else {"error": "did not start"}
     log = folder / "log.jsonl"

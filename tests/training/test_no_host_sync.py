@@ -41,7 +41,7 @@ class Copies(TorchDispatchMode):
 
 
 class OnMeta:
-    """What a step takes of accelerate, without arithmetic of its own."""
+    """The part of accelerate that a step uses, without arithmetic of its own."""
 
     process_index, device = 0, META
 

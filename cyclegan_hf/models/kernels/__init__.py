@@ -1,1 +1,1 @@
-"""What exists for speed: the same results, computed otherwise, behind one switch each."""
+"""Faster forms of layers with the same results, each behind a switch."""

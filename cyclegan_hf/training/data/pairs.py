@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from cyclegan_hf.images.formats import FORMATS
+from cyclegan_hf.images.files import images_in
+from cyclegan_hf.images.io import open_image
+from cyclegan_hf.training.data.transforms import resized
 
 
 GAMMA, BALANCE, CONTRAST, OFFSET = 0.4, 0.03, 0.25, 0.08
@@ -28,19 +29,23 @@ def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
     Raises:
         ValueError: If there are none, or a file has no partner.
     """
-    found = [{file.stem: file for file in _pictures(folder / domain)} for domain in ("a", "b")]
-    if alone := sorted(found[0].keys() ^ found[1].keys()):
-        raise ValueError(f"`data.pairs` {folder}: {len(alone)} pictures lack a partner, such as {alone[0]}.")
-    if not found[0]:
+    if not all((folder / domain).is_dir() for domain in ("a", "b")):
         raise ValueError(f"`data.pairs` {folder} must hold the folders `a` and `b` with pictures of the same names.")
-    return [(found[0][name], found[1][name]) for name in sorted(found[0])]
+    a, b = (_by_name(folder / domain) for domain in ("a", "b"))
+    if alone := sorted(a.keys() ^ b.keys()):
+        raise ValueError(f"`data.pairs` {folder}: {len(alone)} pictures lack a partner, such as {alone[0]}.")
+    return [(a[name], b[name]) for name in sorted(a)]
 
 
-def _pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    endings = tuple(Image.registered_extensions())
-    return [file for file in folder.iterdir() if file.name.lower().endswith(endings) and file.is_file()]
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Return the images of a folder by their path in it, without the extension."""
+    found: dict[str, Path] = {}
+    for file in images_in(folder):
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            raise ValueError(f"`data.pairs` {folder}: {found[name].name} and {file.name} have the same name.")
+        found[name] = file
+    return found
 
 
 def draw_pair(pair: tuple[Path, Path], crop: int, rng: np.random.Generator) -> list[torch.Tensor]:
@@ -61,12 +66,8 @@ def draw_pair(pair: tuple[Path, Path], crop: int, rng: np.random.Generator) -> l
     offset = rng.uniform(-OFFSET, OFFSET)
     drawn = []
     for file in pair:
-        with Image.open(file, formats=FORMATS) as opened:
-            image = opened.convert("RGB")
-        scale = size / min(image.size)
-        width, height = (max(crop, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-        left, top = (int(share * (side - crop + 1)) for share, side in zip(corner, (width, height), strict=True))
+        image = resized(open_image(file).convert("RGB"), size, "short_side")
+        left, top = (int(share * (side - crop + 1)) for share, side in zip(corner, image.size, strict=True))
         values = np.asarray(image.crop((left, top, left + crop, top + crop)), np.float32) / 255
         values = values**gamma * balance
         grey = values.mean(axis=-1, keepdims=True)

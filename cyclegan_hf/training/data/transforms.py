@@ -24,7 +24,7 @@ def augment(image: Image.Image, config: DataConfig, rng: np.random.Generator, do
         A picture of `image_size` × `image_size` pixels, or of domain B's size.
     """
     crop, (low, high) = config.image_sizes[domain], config.load_sizes[domain]
-    image = _resized(image, int(rng.integers(low, high, endpoint=True)), config.resize_mode)
+    image = resized(image, int(rng.integers(low, high, endpoint=True)), config.resize_mode)
     if config.rotation or config.resize_jitter or config.crop_fraction or config.affine:
         image = _warped(image, crop, config, rng)
     else:
@@ -38,12 +38,13 @@ def augment(image: Image.Image, config: DataConfig, rng: np.random.Generator, do
 def plain(image: Image.Image, config: DataConfig, domain: int = 0) -> Image.Image:
     """Return the image as `augment` makes it without randomness: resized to the training size, centre crop."""
     size = config.image_sizes[domain]
-    image = _resized(image, size, config.resize_mode)
+    image = resized(image, size, config.resize_mode)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return image.crop((left, top, left + size, top + size))
 
 
-def _resized(image: Image.Image, size: int, mode: str) -> Image.Image:
+def resized(image: Image.Image, size: int, mode: str) -> Image.Image:
+    """Return the picture as a square of `size`, or with that shorter side: see `DataConfig.resize_mode`."""
     width, height = image.size
     if mode == "squash":
         width, height = size, size
