@@ -119,7 +119,7 @@ def introduction(first: Checkpoint, several: bool) -> str:
         return "Choose what to translate, then a photo. Each model learned from two collections of pictures."
     source, target = (escaped(title_case(name).lower()) for name in next(iter(first.domains.values())))
     ways = f"{source} to {target}, or back" if len(first.domains) == 2 else f"{source} to {target}"
-    return f"A CycleGAN takes any photo from {ways}. It learned from photos of either kind, without a single pair."
+    return f"A CycleGAN takes any photo from {ways}."
 
 
 def warm_up(shelf: Shelf, results: ExampleResults) -> None:

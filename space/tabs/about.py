@@ -12,8 +12,8 @@ from settings import (
 
 ABOUT = f"""
 ## What this is
-Two networks learned from two collections of pictures, each the other's way back, without a single example of what a
-translation should look like: a CycleGAN ([Zhu, Park, Isola and Efros, 2017](https://arxiv.org/abs/1703.10593)). They
+A CycleGAN ([Zhu, Park, Isola and Efros, 2017](https://arxiv.org/abs/1703.10593)): two networks learned from two
+collections of pictures, each the other's way back. The bundled ones also saw rendered landscapes in both seasons. They
 know colours and textures. They do not know what is in a picture, so that shapes stay what they are, and pictures of
 another kind than those they learned from come out odd. Show nobody a result as if it were a photograph of something
 that happened.
